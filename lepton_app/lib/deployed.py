@@ -113,7 +113,7 @@ class Deployed(Generic[K, T]):
         self._next_poll = now + self._poll_seconds
         try:
             key = self._current_key()
-        except Exception as error:  # whatever the database driver raises: the old object still answers
+        except Exception as error:  # noqa: BLE001 - whatever the driver raises, the old object answers
             self._error = error
             logger.warning("%s: asking what is live failed: %s: %s", self._name, type(error).__name__, error)
             return
@@ -129,7 +129,7 @@ class Deployed(Generic[K, T]):
             return
         try:
             self._held = (key, self._load(key))
-        except Exception as error:  # a load can fail in any way; the old object keeps serving and the log names it
+        except Exception as error:  # noqa: BLE001 - a load fails in any way; the old object serves
             self._pause_seconds = (
                 min(self._pause_seconds * 2, LONGEST_PAUSE_SECONDS)
                 if key == self._failed_key

@@ -1,0 +1,15 @@
+"""The Django app of the project itself: system checks and what all domains share."""
+
+from django.apps import AppConfig
+
+
+class LeptonConfig(AppConfig):
+    """Registers the project's system checks."""
+
+    name = "lepton_app"
+    label = "lepton_app"
+    verbose_name = "Lepton"
+
+    def ready(self) -> None:
+        """Make the checks known; the module registers them when it is imported."""
+        from lepton_app import checks  # noqa: F401 - imported for its registrations

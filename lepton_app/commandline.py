@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 # Commands that need no database and no Redis: they also work where neither can be started.
-WITHOUT_SERVICES = frozenset({"help", "version", "makemessages", "compilemessages", "collectstatic", "findstatic", "diffsettings"})
+WITHOUT_SERVICES = frozenset(
+    {"check", "collectstatic", "compilemessages", "diffsettings", "findstatic", "help", "makemessages", "version"}
+)
 _HELP_FLAGS = frozenset({"-h", "--help", "--version"})
 
 

@@ -136,7 +136,7 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE_FILENAME = str(EMBEDDED.run_dir / "beat-schedule")
-CELERY_TASK_ROUTES = {"lepton_app.learning.tasks.*": {"queue": "training"}, "retrieval.tasks.*": {"queue": "training"}}
+CELERY_TASK_ROUTES = {"lepton_app.learning.tasks.execute_run": {"queue": "training"}}
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_BEAT_SCHEDULE = {
     # A nudge can be lost with the broker; the sweeps pick up every row that waits without one.

@@ -1,0 +1,145 @@
+"""Everything that must be true before the processes start; each step does nothing when it is done already.
+
+1. tables are migrated, roles hold their permissions, static files and translations are in place;
+2. an empty database gets the starter content;
+3. the encoder is exported to ONNX, an intent classifier is trained and deployed, an index is built, where missing;
+4. an administrator is made when there is no staff user.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from lepton_app import roles, starter
+from lepton_app.progress import Steps
+
+# Any number will do, as long as nobody else uses it for something else: two preparations must not run at once.
+_ADVISORY_LOCK = 5_138_008
+
+
+class PreparationError(Exception):
+    """The installation cannot be made ready; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Administrator:
+    """The account that was made; the password is known here and nowhere else."""
+
+    name: str
+    password: str
+
+
+def prepare(steps: Steps) -> Administrator | None:
+    """Bring the installation into a state in which every process can work; return a new administrator, if any."""
+    with _alone():
+        _migrate(steps)
+        roles.sync()
+        _collect_static_files(steps)
+        if starter.is_empty():
+            with steps.step("Starter content") as step:
+                loaded = starter.load()
+                step.result = f"{loaded.utterances} utterances, {loaded.articles} articles, {loaded.items} news items"
+        _site()
+        _export_encoder(steps)
+        _train_intents(steps)
+        _build_index(steps)
+        return _administrator()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [_ADVISORY_LOCK])
+        try:
+            yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [_ADVISORY_LOCK])
+
+
+def _migrate(steps: Steps) -> None:
+    executor = MigrationExecutor(connection)
+    pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if pending:
+        with steps.step("Database") as step:
+            call_command("migrate", interactive=False, verbosity=0)
+            step.result = f"{len(pending)} migrations applied"
+
+
+def _collect_static_files(steps: Steps) -> None:
+    with steps.step("Static files"):
+        call_command("collectstatic", interactive=False, verbosity=0)
+
+
+def _site() -> None:
+    from lepton_app.chat.sites import ensure_site
+
+    ensure_site()
+
+
+def _export_encoder(steps: Steps) -> None:
+    from lepton_app.lib.encoder_export import current_encoder
+
+    source = settings.LEPTON_ENCODER or None
+    if current_encoder(settings.ARTIFACTS_DIR, source) is not None:
+        return
+    from lepton_app.lib.encoder_export import export_encoder
+
+    settings.ARTIFACTS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with steps.step("Encoder exported to ONNX") as step:
+        step.result = export_encoder(source, settings.ARTIFACTS_DIR, progress=step).name
+
+
+def _train_intents(steps: Steps) -> None:
+    from intents.classifier import TASK
+    from lepton_app.learning import deployments, runs
+    from lepton_app.learning.errors import NothingToLearn
+    from lepton_app.learning.labelling import task_named
+    from lepton_app.learning.models import Run, Task
+
+    if deployments.current(TASK) is not None or not Task.objects.filter(name=TASK).exists():
+        return
+    with steps.step("Intent classifier") as step:
+        run = Run.objects.filter(task__name=TASK, status=Run.Status.QUEUED).first()
+        try:
+            run = run or runs.request_run(task_named(TASK))
+        except NothingToLearn as error:
+            step.result = str(error)  # an installation without labels is a valid one: the chat searches
+            return
+        runs.execute(run.pk, progress=step)
+        run.refresh_from_db()
+        if run.status != Run.Status.READY:
+            raise PreparationError(f"The intent classifier could not be trained: {run.error}")
+        deployments.deploy(run)
+        step.result = f"accuracy {run.metrics['accuracy']:.3f} on {run.metrics['holdout_rows']} held-out texts"
+
+
+def _build_index(steps: Steps) -> None:
+    from retrieval.indexing import build_index, live_build
+    from retrieval.models import Article
+
+    if live_build() is not None or not Article.objects.filter(published=True).exists():
+        return
+    with steps.step("Search index") as step:
+        build = build_index(progress=step)
+        step.result = f"{build.passages} passages"
+
+
+def _administrator() -> Administrator | None:
+    users = get_user_model()
+    if users.objects.filter(is_staff=True, is_active=True).exists():
+        return None
+    made = Administrator(name="admin", password=secrets.token_urlsafe(12))
+    user, _new = users.objects.get_or_create(username=made.name)
+    user.is_staff = user.is_superuser = user.is_active = True
+    user.set_password(made.password)
+    user.save()
+    return made

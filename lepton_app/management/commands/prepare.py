@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError
 
-from lepton_app import preparation
+from lepton_app import preparation, reachable
 from lepton_app.lib.artifacts import ArtifactError
 from lepton_app.progress import Steps
 
@@ -25,11 +24,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Print a line for each step, and the administrator's password when one was made."""
         try:
+            reachable.check()
             administrator = preparation.prepare(Steps())
-        except OperationalError as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-            raise CommandError(f"PostgreSQL cannot be reached: {reason}. Check DATABASE_URL.") from None
-        except (preparation.PreparationError, ArtifactError) as error:
+        except (reachable.Unreachable, preparation.PreparationError, ArtifactError) as error:
             raise CommandError(str(error)) from None
         if administrator is not None:
             self.stdout.write(

@@ -19,6 +19,7 @@ from typing import IO, Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from lepton_app import reachable
 from lepton_app.processes import STOP_SECONDS, Process, last_log_line, processes, supervisor_configuration
 
 _ENDED = re.compile(r"exited: (?P<name>\w+) \((?P<how>.*); not expected\)")
@@ -43,6 +44,7 @@ class Command(BaseCommand):
         with open(settings.EMBEDDED.run_dir / "start.lock", "ab") as lock:
             self._claim(lock)
             self._check_port()
+            self._check_services()
             stopping = _Stopping()
             prepared = subprocess.Popen([sys.executable, str(settings.BASE_DIR / "manage.py"), "prepare"])
             stopping.forward_to(prepared)
@@ -70,6 +72,12 @@ class Command(BaseCommand):
                 else:
                     what = f"{settings.HOST}:{settings.PORT} cannot be used ({error.strerror}): set LEPTON_HOST or LEPTON_PORT."
                 raise CommandError(what) from None
+
+    def _check_services(self) -> None:
+        try:
+            reachable.check()
+        except reachable.Unreachable as error:
+            raise CommandError(str(error)) from None
 
     def _supervise(self, stopping: _Stopping) -> None:
         wanted = processes()

@@ -1,8 +1,8 @@
 """BM25 over passages, with tokens for English and Chinese.
 
 English: lower-cased words, lightly stemmed (plural, -ing, -ed), with stop words kept but weighing little, so that
-"what is it" finds nothing loud and "to be" still finds something. Chinese: bigrams of characters; a character that
-stands alone is a token by itself. Numbers keep their points and signs: "$0.50" is found by "0.50".
+"what is it" finds nothing loud and "to be" still finds something. Chinese: pairs of neighbouring characters, and single
+characters that weigh less; question words are cut out of questions first. Numbers keep their points: "0.50".
 
 Scores are those of Lucene's BM25 (k1 = 1.5, b = .75) as `bm25s` computes them ahead of the query, see
 https://arxiv.org/abs/2407.03618; its arrays are loaded memory-mapped.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,14 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
+from lepton_app.lib.languages import has_cjk
+
 Scores = NDArray[np.float32]
 
 STOP_WEIGHT = 0.1
+CHARACTER_WEIGHT = 0.3
+# A pair of Chinese characters that stands in no passage is mostly the end of one word and the start of the next.
+UNKNOWN_PAIR_SHARE = 0.5
 _WORD = re.compile(
     r"(?P<cjk>[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+)"
     r"|(?P<word>[^\W_\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+(?:['’.,][^\W_\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+)*)"
@@ -35,13 +40,16 @@ STOP_WORDS = frozenset(
     these they this those to too up us very want was way we were what what's when where whether which who whom whose why
     will with would yes you your yours don't doesn't didn't can't cannot isn't there's hi hello hey thanks thank""".split()
 )
-# Bigrams of questions and politeness; they say what kind of answer is wanted, not what it is about.
-STOP_BIGRAMS = frozenset(
-    """什么 怎么 么样 如何 多少 少钱 哪些 哪里 哪个 是否 可以 以吗 能否 请问 我想 想要 我要 我的 你们 我们 为什 是什 的是
-    么办 办呢 了吗 是多 需要 要多 有什 有哪 没有 一下 一个 这个 那个 吗？ 怎样 几个 时候 么时 是哪 们的 想问 告诉 诉我 谢谢 您好
-    你好 会不 不会 能不 不能 可不 不可 是不 不是 的话 应该 该怎 要怎""".split()
+# Words of questions and politeness; they say what kind of answer is wanted, not what it is about. The longest first.
+_STOP_PHRASES = sorted(
+    """请问 您好 你好 谢谢 什么时候 为什么 为何 怎么样 怎么办 怎么 咋办 咋 怎样 如何 多少钱 多少 多久 多长时间 什么 啥 哪些 哪里 哪个 哪儿
+    是否 可不可以 可以 能否 能不能 会不会 是不是 有没有 要不要 需要 想要 我想 我要 想问 我们 你们 他们 咱们 自己 一下 一个 这个 那个 几个
+    告诉 知道 应该 的话 吗 呢 吧 啊 呀 嘛 了 的 我 您 你 它 他 她 是 在 把 被 给 请 和 与 或 就 都 也 很 还 要 想 能 会 有 几""".split(),
+    key=len,
+    reverse=True,
 )
-STOP_CHARACTERS = frozenset("的了吗呢吧啊是我你您他她它在有和与或就都也很把被给请哪几这那么什")
+_STOP_PHRASE = re.compile("|".join(_STOP_PHRASES))
+STOP_CHARACTERS = frozenset("的了吗呢吧啊呀嘛是我你您他她它在有和与或就都也很把被给请哪几这那么什怎要想能会还")
 
 
 def stem(word: str) -> str:
@@ -76,38 +84,58 @@ def stem(word: str) -> str:
 
 
 def tokenise(text: str) -> list[str]:
-    """Return the tokens of a text, in order, with repetition.
+    """Return the tokens of a passage, in order, with repetition: of Chinese, each character and each pair.
 
     >>> tokenise("What are the ATM fees?")
     ['what', 'are', 'the', 'atm', 'fee']
     >>> tokenise("银行卡 PIN 码")
-    ['银行', '行卡', 'pin', '码']
+    ['银', '行', '卡', '银行', '行卡', 'pin', '码']
     """
     tokens: list[str] = []
-    for match in _WORD.finditer(unicodedata.normalize("NFKC", text).lower()):
+    for match in _WORD.finditer(_normalise(text)):
         run = match["cjk"]
         if run is None:
             word = match["word"]
             tokens.append(word if word in STOP_WORDS else stem(word))
-        elif len(run) == 1:
-            tokens.append(run)
         else:
+            tokens.extend(run)
             tokens.extend(run[i : i + 2] for i in range(len(run) - 1))
     return tokens
 
 
-def is_stop(token: str) -> bool:
-    """Whether a token says little about what a text is about.
+def tokenise_query(text: str) -> list[str]:
+    """Return the tokens of a question: as `tokenise`, but no pair of characters reaches into a question word.
 
-    >>> [is_stop(t) for t in ("the", "fee", "什么", "利率")]
-    [True, False, True, False]
+    >>> tokenise_query("怎么冻结卡？")
+    ['冻', '结', '卡', '冻结', '结卡']
+    >>> tokenise_query("How do I freeze it?")
+    ['how', 'do', 'i', 'freez', 'it']
     """
-    return token in STOP_WORDS or token in STOP_BIGRAMS or (len(token) == 1 and token in STOP_CHARACTERS)
+    return tokenise(_STOP_PHRASE.sub(" ", _normalise(text)))
+
+
+def _normalise(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).lower()
+
+
+def token_weight(token: str) -> float:
+    """Return how much a token of a question counts, in [0, 1]: words and pairs of characters fully.
+
+    >>> [token_weight(t) for t in ("fee", "the", "利率", "利")]
+    [1.0, 0.1, 1.0, 0.3]
+    """
+    if token in STOP_WORDS or token in STOP_CHARACTERS:
+        return STOP_WEIGHT
+    return CHARACTER_WEIGHT if len(token) == 1 and has_cjk(token) else 1.0
 
 
 def content_tokens(text: str) -> list[str]:
-    """Return the distinct tokens of a text that carry meaning, in the order of their first appearance."""
-    return [token for token in dict.fromkeys(tokenise(text)) if not is_stop(token)]
+    """Return the distinct tokens of a question that carry meaning, in the order of their first appearance.
+
+    >>> content_tokens("What is the fee for the fee?"), content_tokens("你好，请问一下")
+    (['fee'], [])
+    """
+    return [token for token in dict.fromkeys(tokenise_query(text)) if token_weight(token) > STOP_WEIGHT]
 
 
 class LexicalIndex:
@@ -135,43 +163,43 @@ class LexicalIndex:
         return cls(bm25, len(texts), idf)
 
     def scores(self, query: str) -> Scores:
-        """Return the ``(n,) float32`` BM25 scores, at least 0; stop words count a tenth.
+        """Return the ``(n,) float32`` BM25 scores, at least 0, each token by its `token_weight`.
 
         A query of which no token is in the index scores 0 everywhere.
         """
-        if self._bm25 is None:
-            return np.zeros(self.size, np.float32)
-        content, stop = self._known(query)
         total = np.zeros(self.size, np.float32)
-        if content:
-            total += self._bm25.get_scores_from_ids(content)
-        if stop:
-            total += STOP_WEIGHT * self._bm25.get_scores_from_ids(stop)
+        if self._bm25 is None:
+            return total
+        groups: dict[float, list[int]] = {}
+        for token in tokenise_query(query):
+            number = self._bm25.vocab_dict.get(token)
+            if number is not None:
+                groups.setdefault(token_weight(token), []).append(number)
+        for weight, numbers in groups.items():
+            total += np.float32(weight) * self._bm25.get_scores_from_ids(numbers)
         return total
 
     def highest_possible(self, query: str) -> float:
-        """Return a bound for the score of this query: each token as often as one likes in the shortest passage.
+        """Return a bound for the score of this query: what a passage would get that repeats each token endlessly.
 
-        Tokens that are not in the index count as the rarest, so that a query of unknown words stays far below its
-        bound.
+        Tokens that are in no passage count as the rarest, so that a query of unknown words stays far below its bound.
         """
-        if self._bm25 is None:
-            return 0.0
-        rarest = float(np.log1p(self.size - 0.5 + 0.5) if self.size else 0.0)
-        total = 0.0
-        for token in tokenise(query):
-            number = self._bm25.vocab_dict.get(token)
-            idf = float(self._idf[number]) if number is not None and number < len(self._idf) else rarest
-            total += idf * (STOP_WEIGHT if is_stop(token) else 1.0)
-        return total
+        tokens = tokenise_query(query)
+        return float(self.weights(tokens).sum()) if self._bm25 is not None else 0.0
 
-    def idf(self, tokens: Iterable[str]) -> Scores:
-        """Return each token's inverse document frequency, ``(len(tokens),) float32``; unknown tokens get the highest."""
-        rarest = float(np.log1p(self.size / 0.5)) if self.size else 1.0
+    def weights(self, tokens: Sequence[str]) -> Scores:
+        """Return each token's inverse document frequency times its `token_weight`, ``(len(tokens),) float32``."""
+        rarest = float(np.log1p((self.size + 0.5) / 0.5))
         vocabulary = self._bm25.vocab_dict if self._bm25 is not None else {}
-        return np.array(
-            [float(self._idf[vocabulary[token]]) if token in vocabulary else rarest for token in tokens], np.float32
-        )
+        values = []
+        for token in tokens:
+            number = vocabulary.get(token)
+            if number is not None and number < len(self._idf):
+                idf = float(self._idf[number])
+            else:
+                idf = rarest * (UNKNOWN_PAIR_SHARE if has_cjk(token) else 1.0)
+            values.append(idf * token_weight(token))
+        return np.array(values, np.float32)
 
     def save(self, directory: Path) -> None:
         """Write the arrays (``.npy``) and the vocabulary (JSON) into an existing directory."""
@@ -187,13 +215,3 @@ class LexicalIndex:
         idf = np.load(directory / "idf.npy", allow_pickle=False)
         bm25 = None if about["empty"] else bm25s.BM25.load(str(directory), mmap=True, load_corpus=False)
         return cls(bm25, int(about["size"]), idf)
-
-    def _known(self, query: str) -> tuple[list[int], list[int]]:
-        assert self._bm25 is not None  # checked by the caller; keeps the type narrow here
-        content: list[int] = []
-        stop: list[int] = []
-        for token in tokenise(query):
-            number = self._bm25.vocab_dict.get(token)
-            if number is not None:
-                (stop if is_stop(token) else content).append(number)
-        return content, stop

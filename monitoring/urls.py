@@ -1,6 +1,8 @@
 """Addresses of monitoring."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
+
+from monitoring import views
 
 app_name = "monitoring"
-urlpatterns: list[URLPattern] = []
+urlpatterns: list[URLPattern] = [path("", views.show, name="dashboard")]

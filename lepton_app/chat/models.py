@@ -96,6 +96,7 @@ class Conversation(models.Model):
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
         ordering: ClassVar = ["-updated_at"]
+        permissions: ClassVar = [("answer_conversation", _("Can answer customers"))]
         indexes: ClassVar = [
             models.Index(fields=["-updated_at"], name="conversation_recent"),
             models.Index(fields=["waiting_since"], name="conversation_waiting", condition=Q(status="waiting")),

@@ -1,0 +1,27 @@
+"""The ASGI application: HTTP through Django, websockets through Channels, models warmed up when the server starts.
+
+Nothing that is imported here may load torch or scikit-learn; a test in a fresh process asserts it.
+"""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lepton_app.settings")
+# Django must be set up before anything that imports models.
+_http = get_asgi_application()
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.urls import re_path  # noqa: E402
+
+from lepton_app.chat.consumers import UnknownSocket  # noqa: E402
+from lepton_app.chat.routing import websocket_urlpatterns  # noqa: E402
+from lepton_app.lifespan import Lifespan  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {
+        "http": _http,
+        "websocket": URLRouter([*websocket_urlpatterns, re_path("", UnknownSocket.as_asgi())]),
+        "lifespan": Lifespan(),
+    }
+)

@@ -1,0 +1,51 @@
+"""Who answers: the intent's reply, the documents, or a question back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intents.routing import Action, Thresholds, route
+from lepton_app.learning.classifier import Prediction
+
+
+def predicted(*probabilities: float, in_scope: bool = True) -> Prediction:
+    return Prediction(
+        labels=tuple(f"intent_{number}" for number in range(len(probabilities))),
+        probabilities=probabilities,
+        scope_score=0.7 if in_scope else 0.1,
+        in_scope=in_scope,
+    )
+
+
+@pytest.mark.parametrize(
+    ("prediction", "action", "reason"),
+    [
+        (predicted(0.9, 0.05), Action.REPLY, "confident"),
+        (predicted(0.55, 0.45), Action.REPLY, "confident"),
+        (predicted(0.45, 0.40), Action.CLARIFY, "two_intents"),
+        (predicted(0.5, 0.1), Action.SEARCH, "unsure"),
+        (predicted(0.3, 0.25), Action.SEARCH, "unsure"),
+        (predicted(0.99, 0.01, in_scope=False), Action.SEARCH, "out_of_scope"),
+        (predicted(1.0), Action.REPLY, "confident"),
+    ],
+)
+def test_decisions(prediction: Prediction, action: Action, reason: str) -> None:
+    decision = route(prediction)
+    assert (decision.action, decision.reason) == (action, reason)
+    assert decision.scores["probability"] == prediction.probabilities[0]
+
+
+def test_thresholds_out_of_range_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="reply must be from 0 to 1; it is 1.5"):
+        Thresholds(reply=1.5)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.booleans())
+def test_every_prediction_has_exactly_one_outcome(first: float, second: float, in_scope: bool) -> None:
+    high, low = max(first, second), min(first, second)
+    decision = route(predicted(high, low, in_scope=in_scope))
+    assert (decision.intent is not None) == (decision.action is Action.REPLY)
+    assert (len(decision.alternatives) == 2) == (decision.action is Action.CLARIFY)
+    assert in_scope or decision.action is Action.SEARCH

@@ -158,12 +158,21 @@
     const svg = document.createElementNS(SVG, 'svg');
     svg.setAttribute('viewBox', '0 0 24 24');
     svg.setAttribute('aria-hidden', 'true');
-    svg.setAttribute('class', `icon ${name}`);
+    svg.setAttribute('class', `icon i-${name}`);
     const path = document.createElementNS(SVG, 'path');
     path.setAttribute('d', ICONS[name]);
     svg.append(path);
     return svg;
   }
+
+  /** The value of `work`, or undefined where it throws: storage may be blocked or full, an address no address. */
+  const attempt = (work) => {
+    try {
+      return work();
+    } catch {
+      return undefined;
+    }
+  };
 
   // -- 4  Safe HTML
 
@@ -178,35 +187,20 @@
   const DROPPED = /^(SCRIPT|STYLE|TEMPLATE|NOSCRIPT|IFRAME|OBJECT|EMBED|SVG|MATH|FORM|SELECT|TEXTAREA|TITLE|HEAD|XMP)$/i;
 
   /** Pages that demand Trusted Types let the parser read what a policy made; nothing parsed is ever attached. */
-  const policy = (() => {
-    try {
-      return window.trustedTypes?.createPolicy('lepton-chat', { createHTML: (html) => html });
-    } catch {
-      return undefined;
-    }
-  })();
+  const policy = attempt(() => window.trustedTypes?.createPolicy('lepton-chat', { createHTML: (html) => html }));
 
   /** @returns {string|null} the absolute address, or null where its scheme is not http, https or mailto */
   function safeHref(href, base) {
-    try {
-      const url = new URL(href, base);
-      return /^(https?|mailto):$/.test(url.protocol) ? url.href : null;
-    } catch {
-      return null;
-    }
+    const url = attempt(() => new URL(href, base));
+    return url && /^(https?|mailto):$/.test(url.protocol) ? url.href : null;
   }
 
   /** Parse HTML away from the page and copy what is allowed into new elements; links are relative to `base`. */
   function safeHtml(html, base) {
     const fragment = document.createDocumentFragment();
-    let parsed;
-    try {
-      parsed = new DOMParser().parseFromString(/** @type {any} */ (policy ? policy.createHTML(html) : html), 'text/html');
-    } catch {
-      fragment.append(html.replace(/<[^>]*>/g, ' '));
-      return fragment;
-    }
-    copyChildren(parsed.body, fragment, base);
+    const parsed = attempt(() => new DOMParser().parseFromString(policy ? policy.createHTML(html) : html, 'text/html'));
+    if (parsed) copyChildren(parsed.body, fragment, base);
+    else fragment.append(html.replace(/<[^>]*>/g, ' '));
     return fragment;
   }
 
@@ -252,22 +246,14 @@
     }
 
     read() {
-      try {
-        const value = JSON.parse(localStorage.getItem(this.#key) || '{}');
-        return value && typeof value === 'object' ? value : {};
-      } catch {
-        return this.#memory;
-      }
+      const value = attempt(() => JSON.parse(localStorage.getItem(this.#key) || '{}'));
+      return value && typeof value === 'object' ? value : this.#memory;
     }
 
     /** Merge `changes` into what is stored; an undefined value removes its name. */
     write(changes) {
       this.#memory = { ...this.read(), ...changes };
-      try {
-        localStorage.setItem(this.#key, JSON.stringify(this.#memory));
-      } catch {
-        // Blocked or full: memory holds it for the life of this page.
-      }
+      attempt(() => localStorage.setItem(this.#key, JSON.stringify(this.#memory)));
     }
 
     /** @returns {Unsent[]} */
@@ -294,24 +280,6 @@
       return event.key === this.#key;
     }
   }
-
-  /** Whether the chat was open in this tab. */
-  const tab = {
-    read: (key) => {
-      try {
-        return sessionStorage.getItem(key);
-      } catch {
-        return null;
-      }
-    },
-    write: (key, value) => {
-      try {
-        sessionStorage.setItem(key, value);
-      } catch {
-        // Blocked: the chat starts closed after a reload.
-      }
-    },
-  };
 
   /** A random UUID; pages without https have no crypto.randomUUID. */
   function uuid() {
@@ -389,24 +357,15 @@
     #connect() {
       this.#hangUp();
       this.#change('connecting');
-      let socket;
-      try {
-        socket = new WebSocket(this.#url);
-      } catch {
-        this.#broken(0);
-        return;
-      }
+      const socket = attempt(() => new WebSocket(this.#url));
+      if (!socket) return void this.#broken(0);
       this.#socket = socket;
       this.#timer = setTimeout(() => this.#broken(0), WELCOME_TIMEOUT_MS);
       socket.onopen = () => socket.send(JSON.stringify(this.#hello()));
       socket.onclose = (event) => this.#broken(event.code);
       socket.onmessage = (event) => {
-        let frame;
-        try {
-          frame = JSON.parse(event.data);
-        } catch {
-          return;
-        }
+        const frame = attempt(() => JSON.parse(event.data));
+        if (!frame) return;
         if (frame.type === 'welcome') {
           clearTimeout(this.#timer);
           this.#attempt = 0;
@@ -497,10 +456,10 @@ button { background: none; border: 0; cursor: pointer; text-align: start; touch-
 button:disabled { cursor: default; }
 :focus { outline: none; }
 :focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
-a { color: var(--link); text-underline-offset: 2px; }
+a[href] { color: var(--link); text-underline-offset: 2px; }
 .icon { width: 20px; height: 20px; flex: none; fill: none; stroke: currentColor; stroke-width: 1.75;
   stroke-linecap: round; stroke-linejoin: round; }
-.icon.more { stroke-width: 3; }
+.i-more { stroke-width: 3; }
 .sr { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 
 /* Launcher */
@@ -582,6 +541,7 @@ a { color: var(--link); text-underline-offset: 2px; }
 .rich > * + *, .rich li + li { margin-block-start: 8px; }
 .rich li + li { margin-block-start: 4px; }
 .rich ul, .rich ol { padding-inline-start: 22px; }
+.rich ul { list-style: disc; }
 .rich h1, .rich h2, .rich h3, .rich h4, .rich h5, .rich h6 { font-size: inherit; font-weight: 650; line-height: 1.4; }
 .rich :is(h1, h2, h3, h4, h5, h6):not(:first-child) { margin-block-start: 18px; }
 .rich blockquote { padding-inline-start: 12px; border-inline-start: 3px solid var(--border-strong); color: var(--muted); }
@@ -664,6 +624,7 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
   .composer, .ended { padding-block-end: calc(12px + env(safe-area-inset-bottom)); }
   .tool { width: 44px; height: 44px; }
 }
+@media (max-width: 359.98px) { .head > .emblem { display: none; } }
 @media (max-height: 420px) { .emblem, .hello p { display: none; } .head { padding-block: 4px; } }
 @media (prefers-reduced-motion: reduce) { *, ::before, ::after { animation: none !important; transition: none !important; } .typing i { opacity: .7; } }
 @media (forced-colors: active) { .bubble, .launcher, .send, .ask, .typing { border: 1px solid; } mark { forced-color-adjust: none; } }
@@ -731,7 +692,7 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
       );
       this.#language = languageOf(this.#store.read().language || this.getAttribute('language') || document.documentElement.lang || navigator.language);
       for (const unsent of this.#store.outbox) this.#addUnsent(unsent);
-      this.#open = tab.read(this.#openKey) === '1' && !this.#narrow;
+      this.#open = attempt(() => sessionStorage.getItem(this.#openKey)) === '1' && !this.#narrow;
       this.#render();
       this.#loadConfig();
       // A customer who has written before is told of answers; anybody else costs no socket until the chat is opened.
@@ -985,12 +946,14 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
         if (talked) this.#localNote = 'expired';
         this.#render();
       }
-      clearTimeout(this.#noticeTimer);
-      if (state === 'ready' || state === 'idle' || state === 'refused') this.#showNotice();
-      else if (this.#parts.notice?.hidden) this.#noticeTimer = setTimeout(() => this.#showNotice(), NOTICE_DELAY_MS);
+      if (state === 'broken' || state === 'connecting') this.#noticeTimer ||= setTimeout(() => this.#showNotice(), NOTICE_DELAY_MS);
+      else this.#showNotice();
       if (state !== 'ready') this.#showTyping(false);
       this.#describeUnsent();
-      if (state === 'refused') this.#updateComposer();
+      if (state === 'refused') {
+        this.#parts.state.textContent = '';
+        this.#updateComposer();
+      }
     }
 
     /** Another tab wrote: take over its conversation while this one is empty, and what it has sent. */
@@ -1166,8 +1129,10 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
       input.setAttribute('aria-invalid', String(left < 0));
       input.disabled = this.#connection.state === 'refused';
       send.disabled = length === 0 || left < 0 || input.disabled;
-      input.style.height = 'auto';
-      if (input.scrollHeight) input.style.height = `${Math.min(input.scrollHeight, 148)}px`;
+      this.#keepEnd(() => {
+        input.style.height = 'auto';
+        if (input.scrollHeight) input.style.height = `${Math.min(input.scrollHeight, 148)}px`;
+      });
     }
 
     #saveDraft() {
@@ -1203,7 +1168,7 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
 
     #setOpen(open) {
       this.#open = open;
-      tab.write(this.#openKey, open ? '1' : '0');
+      attempt(() => sessionStorage.setItem(this.#openKey, open ? '1' : '0'));
       this.#parts.panel.hidden = !open;
       this.#parts.launcher.hidden = open;
       this.#toggleMenu(false);
@@ -1254,8 +1219,10 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
       state.textContent = this.#t(STATUS[status] ?? 'subtitle');
       state.className = status === 'person' ? 'live' : status === 'waiting' ? 'live waiting' : '';
       person.disabled = status !== 'assistant';
-      composer.hidden = status === 'closed';
-      ended.hidden = status !== 'closed';
+      this.#keepEnd(() => {
+        composer.hidden = status === 'closed';
+        ended.hidden = status !== 'closed';
+      });
       for (const ask of root.querySelectorAll('.message .ask')) ask.hidden = status !== 'assistant';
       if (changed) this.#emit('status', status);
     }
@@ -1268,7 +1235,8 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
 
     #showNotice() {
       const { notice } = this.#parts;
-      if (!notice) return;
+      clearTimeout(this.#noticeTimer);
+      this.#noticeTimer = 0;
       const { state } = this.#connection;
       let key = '';
       if (state === 'refused') key = 'refused';
@@ -1282,11 +1250,8 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
     #showTyping(on) {
       clearTimeout(this.#typingTimer);
       const { typing } = this.#parts;
-      const near = this.#isNearEnd();
-      typing.hidden = !on;
-      if (!on) return;
-      this.#typingTimer = setTimeout(() => this.#showTyping(false), TYPING_TIMEOUT_MS);
-      if (near) this.#scrollToEnd();
+      this.#keepEnd(() => (typing.hidden = !on));
+      if (on) this.#typingTimer = setTimeout(() => this.#showTyping(false), TYPING_TIMEOUT_MS);
     }
 
     // 8.8  The log
@@ -1361,7 +1326,7 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
     /** What stands below a message. @param {Attachments} attachments */
     #extras({ citations, choices, near, offer_person: offerPerson }) {
       const extras = [];
-      const group = (key, list) => extras.push(el('div', { class: 'extra' }, el('span', { class: 'label' }, this.#t(key)), list));
+      const group = (key, list) => extras.push(el('div', { class: key === 'choices' ? 'extra once' : 'extra' }, el('span', { class: 'label' }, this.#t(key)), list));
       if (citations?.length) {
         group('sources', el('ul', { class: 'links' }, ...citations.map((citation) => {
           const link = button({ onclick: () => this.#openPassage(citation, link) }, el('span', { class: 'number' }, String(citation.number)),
@@ -1373,7 +1338,6 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
         group('choices', el('ul', { class: 'chips' }, ...choices.map(({ label, text }) => {
           return el('li', {}, button({ class: 'chip', onclick: () => this.#choose(text) }, label));
         })));
-        extras.at(-1).classList.add('once');
       }
       if (near?.length) {
         group('near', el('ul', { class: 'links' }, ...near.map((article) => {
@@ -1382,7 +1346,7 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
         })));
       }
       if (offerPerson) {
-        extras.push(el('div', { class: 'extra' }, button({ class: 'ask', hidden: this.#status !== 'assistant', onclick: () => {
+        extras.push(el('div', { class: 'extra once' }, button({ class: 'ask', hidden: this.#status !== 'assistant', onclick: () => {
           this.#askForPerson();
           this.#parts.log.focus({ preventScroll: true });
         } }, icon('person'), this.#t('talk_to_person'))));
@@ -1459,6 +1423,13 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
     #isNearEnd() {
       const { log } = this.#parts;
       return !log || log.scrollHeight - log.scrollTop - log.clientHeight < 90;
+    }
+
+    /** Change the layout, and stay at the end of the log where that was in view. */
+    #keepEnd(change) {
+      const near = this.#isNearEnd();
+      change();
+      if (near) this.#scrollToEnd();
     }
 
     /** Show the end of the log, or the beginning of `node` where that is longer than the view. */

@@ -158,8 +158,8 @@ async def test_filters_hold_for_events_too(open_socket: Any, analyst: User, work
     assert sum(hour["count"] for hour in frame["hours"]) == 1
 
 
+async def test_who_is_not_signed_in_is_sent_away(open_socket: Any, clean_redis: Any) -> None:
     assert await (await open_socket(AnonymousUser())).close_code() == 4401
-    assert await (await open_socket(AnonymousUser()).close_code()) == 4401
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"permission": None}])

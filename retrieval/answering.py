@@ -37,15 +37,16 @@ MOST_PIECES = 48
 MOST_SENTENCES = 4
 MOST_STEPS = 8
 # A further sentence must reach this share of the best one's score.
-NEARLY_AS_GOOD = 0.82
+NEARLY_AS_GOOD = 0.88
 # Share of distinct tokens in common from which two sentences say the same.
 SAME = 0.7
 # A word of the question that stands in the heading over a sentence counts this much of one in the sentence.
 HEADING_SHARE = 0.6
 # How much of a piece's score comes from its passage.
 PASSAGE_SHARE = 0.45
-# The least weight of word coverage in scoring pieces and support, also where the encoder reads the language.
+# The bounds of word coverage's weight in scoring pieces and support: neither words nor meaning decide alone.
 LEAST_COVERAGE_WEIGHT = 0.35
+MOST_COVERAGE_WEIGHT = 0.85
 
 
 class CitationError(ValueError):
@@ -160,8 +161,8 @@ def support_of(similarity: float, covered: float, trust: Trust) -> float:
 
 
 def coverage_weight(trust: Trust) -> float:
-    """How much word coverage counts against similarity, in [.35, 1]."""
-    return max(trust.lexical_weight, LEAST_COVERAGE_WEIGHT)
+    """How much word coverage counts against similarity, in [.35, .85]."""
+    return min(max(trust.lexical_weight, LEAST_COVERAGE_WEIGHT), MOST_COVERAGE_WEIGHT)
 
 
 def compose_answer(
@@ -240,10 +241,9 @@ def _score(
                 found.setdefault((hit.article_id, piece.start), (piece, hit, rank))
     candidates = list(found.values())[:MOST_PIECES]
     weight = coverage_weight(trust)
-    if weight < 1.0 and candidates:
-        similarities = embed([piece.text for piece, _, _ in candidates]) @ question_row
-    else:
-        similarities = np.zeros(len(candidates), np.float32)
+    if not candidates:
+        return []
+    similarities = embed([piece.text for piece, _, _ in candidates]) @ question_row
     scored = []
     for (piece, hit, rank), similarity in zip(candidates, similarities.tolist(), strict=True):
         source = sources[hit.article_id]
@@ -273,11 +273,11 @@ def _choose(scored: Sequence[_Scored]) -> list[_Scored]:
                 _add(chosen, follower)
         else:
             _add(chosen, item)
-    for item in list(chosen):
+    for item in chosen:
         if item.piece.ordered:
             for step in _list_of(item, scored)[:MOST_STEPS]:
                 _add(chosen, step, even_if_alike=True)
-    for item in list(chosen):
+    for item in chosen:
         if item.piece.lead_in is not None:
             for lead in by_block.get((item.source.article_id, item.piece.lead_in), [])[-1:]:
                 _add(chosen, lead, even_if_alike=True)
@@ -301,7 +301,8 @@ def _list_of(step: _Scored, scored: Sequence[_Scored]) -> list[_Scored]:
     return [
         item
         for item in scored
-        if item.source.article_id == step.source.article_id and item.piece.list_number == step.piece.list_number
+        if item.source.article_id == step.source.article_id
+        and item.piece.list_number == step.piece.list_number
         and item.piece.ordered
     ]
 

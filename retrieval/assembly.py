@@ -5,12 +5,13 @@ No database and no file is touched here: the index builder and the benchmark ass
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lepton_app.lib.languages import has_cjk
+from retrieval.answering import Source
 from retrieval.calibration import calibrate
 from retrieval.fusion import PRIOR_LEXICAL_WEIGHT, Trust, lexical_weight, mean_reciprocal_rank
 from retrieval.lexical import LexicalIndex
@@ -33,11 +34,11 @@ def assemble_index(
     encode: Encode,
     encoder_version: str,
     version: str = "",
-    calibrated: bool = True,
+    sources: Mapping[int, Source] | None = None,
 ) -> SearchIndex:
     """Index the passages, whose ``(n, d)`` unit rows stand in the same order; ``encode`` embeds the probes.
 
-    With ``calibrated`` false the refusal threshold is left at its default, which saves its probes.
+    The refusal threshold is calibrated on ``sources``, the passages' articles by id; without them it is a default.
     """
     partitions: dict[str, Partition] = {}
     for language in sorted({entry.language for entry in entries}):
@@ -52,8 +53,8 @@ def assemble_index(
             trust=trust,
             calibration=Calibration.uncalibrated(),
         )
-        if calibrated:
-            partition.calibration = calibrate(partition, own, encode)
+        if sources is not None:
+            partition.calibration = calibrate(partition, own, sources, encode)
         partitions[language] = partition
     return SearchIndex(partitions, encoder_version=encoder_version, version=version)
 
@@ -85,9 +86,7 @@ def measure_trust(language: str, entries: Sequence[PassageEntry], encode: Encode
     lexical = LexicalIndex.build([rest for _, rest in probes])
     dense_mrr = mean_reciprocal_rank(rows[0::2] @ rows[1::2].T, targets)
     lexical_mrr = mean_reciprocal_rank(np.stack([lexical.scores(sentence) for sentence, _ in probes]), targets)
-    return Trust(
-        lexical_weight(dense_mrr, lexical_mrr), round(dense_mrr, 4), round(lexical_mrr, 4), len(probes)
-    )
+    return Trust(lexical_weight(dense_mrr, lexical_mrr), round(dense_mrr, 4), round(lexical_mrr, 4), len(probes))
 
 
 def heading_of(title: str, section: str) -> str:

@@ -68,9 +68,9 @@ def count_tokens(text: str) -> int:
 
 @lru_cache(maxsize=256)
 def pieces_of(body: str) -> tuple[Piece, ...]:
-    """Return the sentences, rows and code blocks of an article in order (headings are not pieces).
+    r"""Return the sentences, rows and code blocks of an article in order (headings are not pieces).
 
-    >>> body = "Cards\\n=====\\nA card is **free**. It comes by post."
+    >>> body = "Cards\n=====\nA card is **free**. It comes by post."
     >>> [(p.text, body[p.start:p.end]) for p in pieces_of(body)]
     [('A card is free.', 'A card is **free**.'), ('It comes by post.', 'It comes by post.')]
     """
@@ -127,8 +127,8 @@ def chunk_article(body: str, *, token_limit: int = DEFAULT_TOKEN_LIMIT) -> list[
     pieces = pieces_of(body)
     if not pieces:
         return [
-            Chunk(i, SECTION_SEPARATOR.join(block.section), block.start, block.end, block.text, count_tokens(block.text))
-            for i, block in enumerate(parse_blocks(body))
+            Chunk(i, SECTION_SEPARATOR.join(b.section), b.start, b.end, b.text, count_tokens(b.text))
+            for i, b in enumerate(parse_blocks(body))
         ]
     chunks: list[Chunk] = []
     group: list[Piece] = []

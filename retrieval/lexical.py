@@ -26,29 +26,26 @@ from lepton_app.lib.languages import has_cjk
 Scores = NDArray[np.float32]
 
 STOP_WEIGHT = 0.1
-CHARACTER_WEIGHT = 0.3
-# A pair of Chinese characters that stands in no passage is mostly the end of one word and the start of the next.
-UNKNOWN_PAIR_SHARE = 0.5
-_WORD = re.compile(
-    r"(?P<cjk>[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+)"
-    r"|(?P<word>[^\W_\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+(?:['’.,][^\W_\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+)*)"
-)
-STOP_WORDS = frozenset(
-    """a about am an and any are as at be been being but by can could did do does doing done for from get got had has
-    have having he her here him his how i i'd i'll i'm i've if in into is it it's its just let's like may me might my
-    need of off on or our out over please shall she should so some such than that that's the their them then there
-    these they this those to too up us very want was way we were what what's when where whether which who whom whose why
-    will with would yes you your yours don't doesn't didn't can't cannot isn't there's hi hello hey thanks thank""".split()
-)
-# Words of questions and politeness; they say what kind of answer is wanted, not what it is about. The longest first.
-_STOP_PHRASES = sorted(
-    """请问 您好 你好 谢谢 什么时候 为什么 为何 怎么样 怎么办 怎么 咋办 咋 怎样 如何 多少钱 多少 多久 多长时间 什么 啥 哪些 哪里 哪个 哪儿
-    是否 可不可以 可以 能否 能不能 会不会 是不是 有没有 要不要 需要 想要 我想 我要 想问 我们 你们 他们 咱们 自己 一下 一个 这个 那个 几个
-    告诉 知道 应该 的话 吗 呢 吧 啊 呀 嘛 了 的 我 您 你 它 他 她 是 在 把 被 给 请 和 与 或 就 都 也 很 还 要 想 能 会 有 几""".split(),
-    key=len,
-    reverse=True,
-)
-_STOP_PHRASE = re.compile("|".join(_STOP_PHRASES))
+CHARACTER_WEIGHT = 0.5
+_CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_WORD = re.compile(rf"(?P<cjk>[{_CJK}]+)|(?P<word>[^\W_{_CJK}]+(?:['’.,][^\W_{_CJK}]+)*)")
+_ENGLISH_STOP_WORDS = """
+a about am an and any are as at be been being but by can could did do does doing done for from get got had has have
+having he her here him his how i i'd i'll i'm i've if in into is it it's its just let's like may me might my need of off
+on or our out over please shall she should so some such than that that's the their them then there these they this those
+to too up us very want was way we were what what's when where whether which who whom whose why will with would yes you
+your yours don't doesn't didn't can't cannot isn't there's hi hello hey thanks thank
+"""
+STOP_WORDS = frozenset(_ENGLISH_STOP_WORDS.split())
+# Words of questions and politeness; they say what kind of answer is wanted, not what it is about. No character that
+# also begins or ends words of substance (还款, 会员, 功能) stands here alone.
+_CHINESE_STOP_PHRASES = """
+请问 您好 你好 谢谢 什么时候 为什么 为何 怎么样 怎么办 怎么 咋办 咋 怎样 如何 多少钱 多少 多久 多长时间 什么 啥
+哪些 哪里 哪个 哪儿 是否 可不可以 可以 能否 能不能 会不会 是不是 有没有 要不要 需要 想要 我想 我要 想问 我们 你们 他们 咱们
+一下 一个 这个 那个 几个 告诉 知道 应该 的话 吗 呢 吧 啊 呀 嘛 了 的 我 您 你 它 他 她
+"""
+# Alternatives are tried in order: the longest first.
+_STOP_PHRASE = re.compile("|".join(sorted(_CHINESE_STOP_PHRASES.split(), key=len, reverse=True)))
 STOP_CHARACTERS = frozenset("的了吗呢吧啊呀嘛是我你您他她它在有和与或就都也很把被给请哪几这那么什怎要想能会还")
 
 
@@ -65,9 +62,7 @@ def stem(word: str) -> str:
     word = word.removesuffix("'s").removesuffix("’s")
     if len(word) <= 3 or not word.isascii() or not word.isalpha():
         return word
-    if word.endswith("sses"):
-        word = word[:-2]
-    elif word.endswith("ies") and len(word) > 4:
+    if word.endswith("sses") or (word.endswith("ies") and len(word) > 4):
         word = word[:-2]
     elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
         word = word[:-1]
@@ -122,7 +117,7 @@ def token_weight(token: str) -> float:
     """Return how much a token of a question counts, in [0, 1]: words and pairs of characters fully.
 
     >>> [token_weight(t) for t in ("fee", "the", "利率", "利")]
-    [1.0, 0.1, 1.0, 0.3]
+    [1.0, 0.1, 1.0, 0.5]
     """
     if token in STOP_WORDS or token in STOP_CHARACTERS:
         return STOP_WEIGHT
@@ -194,10 +189,7 @@ class LexicalIndex:
         values = []
         for token in tokens:
             number = vocabulary.get(token)
-            if number is not None and number < len(self._idf):
-                idf = float(self._idf[number])
-            else:
-                idf = rarest * (UNKNOWN_PAIR_SHARE if has_cjk(token) else 1.0)
+            idf = float(self._idf[number]) if number is not None and number < len(self._idf) else rarest
             values.append(idf * token_weight(token))
         return np.array(values, np.float32)
 

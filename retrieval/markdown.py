@@ -62,12 +62,12 @@ _MARKDOWN = _parser()
 
 
 def render_html(body: str, *, mark: tuple[int, int] | None = None) -> str:
-    """Render Markdown as sanitised HTML; the characters of the span ``mark`` of ``body`` are wrapped in ``<mark>``.
+    r"""Render Markdown as sanitised HTML; the characters of the span ``mark`` of ``body`` are wrapped in ``<mark>``.
 
     >>> render_html("Pay **now**. <script>x</script>")
-    '<p>Pay <strong>now</strong>. &lt;script&gt;x&lt;/script&gt;</p>\\n'
+    '<p>Pay <strong>now</strong>. &lt;script&gt;x&lt;/script&gt;</p>\n'
     >>> render_html("Pay **now**. Later.", mark=(6, 9))
-    '<p>Pay <strong><mark>now</mark></strong>. Later.</p>\\n'
+    '<p>Pay <strong><mark>now</mark></strong>. Later.</p>\n'
     """
     tokens = _MARKDOWN.parse(body)
     if mark is not None and mark[0] < mark[1]:
@@ -108,7 +108,8 @@ def _cut(child: Token, offsets: Sequence[int], span: tuple[int, int]) -> Iterato
         yield child
         return
     first, last = inside.index(True), len(inside) - inside[::-1].index(True)
-    for content, marked in ((child.content[:first], False), (child.content[first:last], True), (child.content[last:], False)):
+    parts = (child.content[:first], child.content[first:last], child.content[last:])
+    for content, marked in zip(parts, (False, True, False), strict=True):
         if not content:
             continue
         if marked:
@@ -122,9 +123,9 @@ def _cut(child: Token, offsets: Sequence[int], span: tuple[int, int]) -> Iterato
 
 
 def parse_blocks(body: str) -> list[Block]:
-    """Return the blocks of an article in order; ``body[block.start:block.end]`` is each one's source.
+    r"""Return the blocks of an article in order; ``body[block.start:block.end]`` is each one's source.
 
-    >>> [(b.kind, b.text, b.section) for b in parse_blocks("# Fees\\nFree:\\n- **ATM** cash")]
+    >>> [(b.kind, b.text, b.section) for b in parse_blocks("# Fees\nFree:\n- **ATM** cash")]
     [('heading', 'Fees', ('Fees',)), ('paragraph', 'Free:', ('Fees',)), ('item', 'ATM cash', ('Fees',))]
     """
     return _Walk(body).blocks()
@@ -148,9 +149,10 @@ class _Walk:
         self._header: list[str] = []
 
     def blocks(self) -> list[Block]:
-        located = {id(token): (start, end) for token, start, end in _located(
-            self._tokens, self._body, _line_starts(self._body)
-        )}
+        located = {
+            id(token): (start, end)
+            for token, start, end in _located(self._tokens, self._body, _line_starts(self._body))
+        }
         heading_level = 0
         row: list[tuple[str, int, int]] = []
         in_head = False
@@ -218,9 +220,7 @@ class _Walk:
             return
         if self._lists:
             number, ordered, lead_in = self._lists[-1]
-            self._blocks.append(
-                Block("item", text, start, end, self._path(), tuple(span), number, ordered, lead_in)
-            )
+            self._blocks.append(Block("item", text, start, end, self._path(), tuple(span), number, ordered, lead_in))
             return
         self._blocks.append(Block("paragraph", text, start, end, self._path(), tuple(span)))
 
@@ -230,9 +230,7 @@ class _Walk:
             return
         text = row_text(self._header, [text for text, _, _ in row])
         start, end = cells[0][2], cells[-1][3]
-        self._blocks.append(
-            Block("row", text, start, end, self._path(), (), self._list_count, False, lead_in)
-        )
+        self._blocks.append(Block("row", text, start, end, self._path(), list_number=self._list_count, lead_in=lead_in))
 
 
 def row_text(header: Sequence[str], cells: Sequence[str]) -> str:

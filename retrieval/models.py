@@ -15,10 +15,10 @@ _LINE_END = re.compile(r"\r\n?")
 
 
 def normalise_body(body: str) -> str:
-    """Return the source as it is stored: line ends as ``\\n``, no NUL, no white space at the end.
+    r"""Return the source as it is stored: line ends as ``\\n``, no NUL, no white space at the end.
 
-    >>> normalise_body("One\\r\\ntwo\\r\\n")
-    'One\\ntwo'
+    >>> normalise_body("One\r\ntwo\r\n")
+    'One\ntwo'
     """
     return _LINE_END.sub("\n", body).replace("\x00", "").rstrip()
 
@@ -87,8 +87,10 @@ class Article(models.Model):
 class Passage(models.Model):
     """A passage of an article as last indexed, with its embedding.
 
-    ``text`` is what was encoded and indexed, without Markdown; ``start`` and ``end`` are its characters in the body
-    whose hash is ``body_sha256``. ``embedding`` holds float16 numbers, one row for the text and one for its headings.
+    ``text`` is what was indexed, without Markdown; ``start`` and ``end`` are its characters in the body.
+    ``source_sha256`` tells whether the article has to be cut again, ``text_sha256`` whether the passage has to be
+    encoded again.
+    ``embedding`` holds float16 numbers: one row of the text under its headings, then one of the headings.
     """
 
     article = models.ForeignKey(Article, on_delete=models.CASCADE, related_name="passages", verbose_name=_("article"))
@@ -98,7 +100,7 @@ class Passage(models.Model):
     end = models.PositiveIntegerField(_("end"))
     text = models.TextField(_("text"))
     tokens = models.PositiveIntegerField(_("tokens"))
-    body_sha256 = models.CharField(max_length=64)
+    source_sha256 = models.CharField(max_length=64)  # of the rules of cutting, the title and the body
     text_sha256 = models.CharField(max_length=64)  # of heading and text: what the embedding was made of
     embedding = models.BinaryField(null=True)
     encoder_version = models.CharField(_("encoder"), max_length=200, blank=True)

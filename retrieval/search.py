@@ -250,9 +250,7 @@ class SearchIndex:
         partition = self.partitions.get(language if language is not None else languages.detect(query))
         if partition is None:
             return []
-        return partition.search(
-            query, query_embedding, limit=limit, audiences=audiences, excluded=excluded_articles
-        )
+        return partition.search(query, query_embedding, limit=limit, audiences=audiences, excluded=excluded_articles)
 
     def languages_for(self, question_language: str) -> list[str]:
         """Return the languages to look in, in order: the question's own, then those that can be compared with it.
@@ -266,11 +264,10 @@ class SearchIndex:
             return others
         return [question_language, *(o for o in others if own.trust.reads and self.partitions[o].trust.reads)]
 
-    def save(self, directory: Path) -> dict[str, Any]:
-        """Write the index into an existing directory and return what its manifest has to say."""
+    def save(self, directory: Path) -> None:
+        """Write the index into an existing directory; `about` belongs into its manifest."""
         for language, partition in self.partitions.items():
             partition.save(directory / language)
-        return self.about
 
     @property
     def about(self) -> dict[str, Any]:

@@ -28,10 +28,11 @@ _BOUNDARY = re.compile(
     re.VERBOSE,
 )
 # Never the end of a sentence: a name or a number follows.
-_NEVER_LAST = frozenset(
-    "mr mrs ms dr prof sr jr st mt no nos vs e.g i.e cf fig figs art sec para approx est gen col sen rep rev".split()
-)
-# The end of a sentence only when a capital letter, a quote or a bracket follows (checked for every full stop).
+_ABBREVIATIONS = """
+mr mrs ms dr prof sr jr st mt no nos vs e.g i.e cf fig figs art sec para approx est gen col sen rep rev
+"""
+_NEVER_LAST = frozenset(_ABBREVIATIONS.split())
+# "J." of "J. Smith".
 _INITIAL = re.compile(r"(?:^|[\s(\"'“‘])[A-Z]$")
 _LIST_NUMBER = re.compile(r"^\s*(?:\d{1,3}|[a-zA-Z])$")
 _LAST_WORD = re.compile(r"([A-Za-z](?:[A-Za-z.]*[A-Za-z])?)$")

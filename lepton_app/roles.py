@@ -19,11 +19,11 @@ ANALYSTS = "Analysts"
 EDITORS = "Editors"
 
 ROLES: Mapping[str, frozenset[str]] = {
-    # Talk with customers: read conversations, look things up.
+    # Talk with customers: read conversations, answer in them, look things up.
     AGENTS: frozenset(
         {
             "chat.view_conversation",
-            "chat.change_conversation",
+            "chat.answer_conversation",
             "chat.view_message",
             "intents.view_intent",
             "retrieval.view_article",

@@ -59,7 +59,7 @@ class Socket(ApplicationCommunicator):
 
 @pytest.fixture
 def analyst(clean_redis: Any) -> User:
-    user = User.objects.create_user("ana", password="a-long-password")
+    user = User.objects.create_user("ana")
     user.user_permissions.add(Permission.objects.get(codename="view_item", content_type__app_label="monitoring"))
     return user
 

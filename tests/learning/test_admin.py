@@ -1,0 +1,355 @@
+"""The admin of learning: lists that stay cheap, labels that are kept, and steps that ask before they act."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from lepton_app.learning import deployments, runs
+from lepton_app.learning.errors import LearningError
+from lepton_app.learning.labelling import Labelled, annotate
+from lepton_app.learning.models import Annotation, Deployment, Label, Run, Sample, Snapshot, Task
+from lepton_app.learning.tasks import execute_run
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
+INJECTION = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+@pytest.fixture
+def task() -> Task:
+    return Task.objects.create(name="intent", title="Intent")
+
+
+@pytest.fixture
+def staff(client: Client) -> Callable[..., Client]:
+    """Sign in as somebody who holds these permissions of learning."""
+
+    def staff(*codenames: str) -> Client:
+        user = User.objects.create_user("kim", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(content_type__app_label="learning", codename__in=codenames))
+        assert user.user_permissions.count() == len(codenames)
+        client.force_login(user)
+        return client
+
+    return staff
+
+
+@pytest.fixture
+def editor(staff: Any) -> Client:
+    return staff(
+        *(f"view_{model}" for model in ("task", "label", "sample", "annotation", "snapshot", "run", "deployment")),
+        *("add_sample", "change_sample", "add_label", "change_label", "add_run", "deploy_run"),
+    )
+
+
+@pytest.fixture
+def nudged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    sent: list[int] = []
+    monkeypatch.setattr(execute_run, "delay", sent.append)
+    return sent
+
+
+def label_some(task: Task, count: int = 4) -> None:
+    rows = [Labelled(f"text {number}", f"label {number % 2}") for number in range(count)]
+    annotate(task, rows, source=Annotation.Source.STARTER)
+
+
+def ready_run(task: Task, **changes: Any) -> Run:
+    now = timezone.now()
+    fields = {"status": Run.Status.READY, "artifact": "classifier-1", "started_at": now - timedelta(seconds=9.5)}
+    return Run.objects.create(task=task, **fields | {"finished_at": now} | changes)
+
+
+def page(client: Client, name: str, *args: Any, query: str = "") -> str:
+    response = client.get(reverse(f"admin:learning_{name}", args=args) + query)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def shown_messages(response: Any) -> list[str]:
+    return [str(message) for message in response.context["messages"]]
+
+
+# --- lists ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["task", "label", "sample", "annotation", "snapshot", "run", "deployment"])
+def test_a_list_costs_as_many_queries_with_one_row_as_with_many(
+    editor: Client, task: Task, name: str, django_assert_max_num_queries: Any, django_assert_num_queries: Any
+) -> None:
+    def rows(number: int) -> None:
+        other = Task.objects.create(name=f"task-{number}", title=f"Task {number}")
+        label_some(other, 2)
+        snapshot = Snapshot.objects.create(task=other, sha256=f"{number:064}", artifact="a", rows=2, label_count=2)
+        run = ready_run(other, snapshot=snapshot, requested_by=User.objects.get())
+        Deployment.objects.create(task=other, run=run, deployed_by=User.objects.get())
+
+    rows(0)
+    address = reverse(f"admin:learning_{name}_changelist")
+    editor.get(address)  # content types and the like are read once
+    with django_assert_max_num_queries(14) as first:
+        assert editor.get(address).status_code == 200
+    for number in range(1, 8):
+        rows(number)
+    with django_assert_num_queries(len(first)):
+        assert editor.get(address).status_code == 200
+
+
+def test_a_task_shows_what_it_has_and_what_is_at_work(editor: Client, task: Task) -> None:
+    label_some(task, 5)
+    first = ready_run(task)
+    Run.objects.create(task=task, status=Run.Status.FAILED, error="no memory")
+    Deployment.objects.create(task=task, run=first)
+    text = page(editor, "task_changelist")
+    cells = re.findall(r'class="[^"]*field-(\w+)[^"]*"[^>]*>(.*?)</td>', text, flags=re.DOTALL)
+    found = {name: re.sub(r"<[^>]+>|\s+", " ", cell).strip() for name, cell in cells}
+    assert found["label_count"].endswith("2")
+    assert found["sample_count"].endswith("5")
+    assert found["newest_run"].endswith("Failed")
+    assert found["at_work"].endswith(f"#{first.pk}")
+
+
+def test_samples_are_filtered_and_searched(editor: Client, task: Task) -> None:
+    rows = [Labelled("where is my card", "card"), Labelled("我的卡在哪里", "card"), Labelled("sing a song", None)]
+    annotate(task, rows, source=Annotation.Source.STARTER)
+    label = Label.objects.get()
+
+    def texts(query: str) -> set[str]:
+        listed = page(editor, "sample_changelist", query=query)
+        return {row.text for row in rows if row.text in listed}
+
+    assert texts("") == {row.text for row in rows}
+    assert texts(f"?label__id__exact={label.pk}") == {"where is my card", "我的卡在哪里"}
+    assert texts("?language__exact=zh-hans") == {"我的卡在哪里"}
+    assert texts("?is_out_of_scope__exact=1") == {"sing a song"}
+    assert texts(f"?task__id__exact={task.pk}&q=song") == {"sing a song"}
+    assert texts("?q=card") == {"where is my card", "我的卡在哪里"}  # by the label's name as well
+
+
+def test_what_people_wrote_is_shown_as_text(editor: Client, task: Task) -> None:
+    annotate(task, [Labelled(INJECTION, INJECTION[:90]), Labelled("x", "y")], source=Annotation.Source.IMPORT)
+    sample = Sample.objects.get(text=INJECTION)
+    run = ready_run(task, error=INJECTION, metrics={INJECTION: INJECTION, "per_label": {INJECTION: {"f1": 1.0}}})
+    pages = [
+        page(editor, "sample_changelist"),
+        page(editor, "sample_change", sample.pk),
+        page(editor, "annotation_changelist"),
+        page(editor, "annotation_change", sample.annotations.get().pk),
+        page(editor, "label_changelist"),
+        page(editor, "run_change", run.pk),
+    ]
+    for text in pages:
+        assert "<script>alert" not in text
+        assert "<img src=x" not in text
+        assert "&lt;script&gt;" in text
+
+
+# --- labels and samples -----------------------------------------------------------------------------------------------
+
+
+def test_saving_a_sample_adds_an_annotation_and_keeps_the_old_one(editor: Client, task: Task) -> None:
+    label_some(task, 2)
+    sample = Sample.objects.get(text="text 0")
+    other = Label.objects.get(name="label 1")
+    address = reverse("admin:learning_sample_change", args=[sample.pk])
+    assert editor.post(address, {"label": other.pk}).status_code == 302
+    sample.refresh_from_db()
+    assert sample.label == other
+    said = list(sample.annotations.order_by("pk").values_list("label__name", "source", "annotator__username"))
+    assert said == [("label 0", "starter", None), ("label 1", "staff", "kim")]
+
+    assert editor.post(address, {"label": other.pk}).status_code == 302  # nothing changed, nothing said
+    assert sample.annotations.count() == 2
+
+    assert editor.post(address, {"label": "", "is_out_of_scope": "on"}).status_code == 302
+    sample.refresh_from_db()
+    assert (sample.label, sample.is_out_of_scope) == (None, True)
+    assert sample.annotations.count() == 3
+
+
+def test_a_new_sample_is_stored_with_its_annotation(editor: Client, task: Task) -> None:
+    label = Label.objects.create(task=task, name="card")
+    address = reverse("admin:learning_sample_add")
+    assert editor.post(address, {"task": task.pk, "text": " 我的卡在哪里 ", "label": label.pk}).status_code == 302
+    sample = Sample.objects.get()
+    assert (sample.text, sample.language, sample.label) == ("我的卡在哪里", "zh-hans", label)
+    assert sample.annotations.get().annotator == User.objects.get()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "Choose a label or “out of scope”."),
+        ({"label": "own", "is_out_of_scope": "on"}, "Choose a label or “out of scope”, not both."),
+        ({"label": "foreign"}, "This label belongs to another task."),
+        ({"label": "own", "text": "TEXT 0 "}, "has this text."),
+        ({"label": "own", "text": "x" * 20_001}, "At most 20000 characters are allowed."),
+        ({"label": "own", "text": "a\x00b"}, "Null characters are not allowed."),
+    ],
+)
+def test_a_sample_that_says_nothing_clear_is_refused(
+    editor: Client, task: Task, fields: dict[str, str], message: str
+) -> None:
+    label_some(task, 2)
+    foreign = Label.objects.create(task=Task.objects.create(name="topic", title="Topic"), name="merger")
+    labels = {"own": Label.objects.filter(task=task).earliest("pk"), "foreign": foreign}
+    given = {"task": task.pk, "text": "a new text"} | fields
+    if "label" in fields:
+        given["label"] = labels[fields["label"]].pk
+    response = editor.post(reverse("admin:learning_sample_add"), given)
+    assert response.status_code == 200
+    assert message in response.content.decode()
+    assert Sample.objects.count() == 2
+    assert Annotation.objects.count() == 2
+
+
+def test_labels_that_differ_in_capitals_or_spaces_only_are_refused(editor: Client, task: Task) -> None:
+    Label.objects.create(task=task, name="card lost")
+    address = reverse("admin:learning_label_add")
+    response = editor.post(address, {"task": task.pk, "name": " Card  LOST", "is_active": "on"})
+    assert "There is the label “card lost” already." in response.content.decode()
+    assert Label.objects.count() == 1
+    assert editor.post(address, {"task": task.pk, "name": "card stolen", "is_active": "on"}).status_code == 302
+
+
+@pytest.mark.parametrize("name", ["annotation", "snapshot", "run", "deployment"])
+def test_what_has_happened_is_not_changed_or_deleted_even_by_a_superuser(
+    admin_client: Client, task: Task, name: str
+) -> None:
+    label_some(task, 2)
+    snapshot = Snapshot.objects.create(task=task, sha256="0" * 64, artifact="a", rows=2, label_count=2)
+    run = ready_run(task, snapshot=snapshot)
+    Deployment.objects.create(task=task, run=run)
+    model = {"annotation": Annotation, "snapshot": Snapshot, "run": Run, "deployment": Deployment}[name]
+    before = list(model.objects.order_by("pk").values())
+    pk = before[0]["id"]
+    assert admin_client.get(reverse(f"admin:learning_{name}_change", args=[pk])).status_code == 200
+    assert admin_client.post(reverse(f"admin:learning_{name}_change", args=[pk]), {"error": "x"}).status_code == 403
+    assert admin_client.post(reverse(f"admin:learning_{name}_delete", args=[pk]), {"post": "yes"}).status_code == 403
+    assert admin_client.get(reverse(f"admin:learning_{name}_add")).status_code == 403
+    assert list(model.objects.order_by("pk").values()) == before
+
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+
+def test_train_asks_first_then_queues_and_nudges(
+    editor: Client,
+    task: Task,
+    nudged: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    monkeypatch.setattr(runs.snapshots, "freeze", lambda task: None)
+    address = reverse("admin:learning_task_train", args=[task.pk])
+    assert address in page(editor, "task_change", task.pk)
+    asked = editor.get(address)
+    assert "Train “Intent” on its labels as they are now?" in asked.content.decode()
+    assert not Run.objects.exists()
+    with django_capture_on_commit_callbacks(execute=True):
+        response = editor.post(address, follow=True)
+    run = Run.objects.get()
+    assert (run.status, run.requested_by) == (Run.Status.QUEUED, User.objects.get())
+    assert shown_messages(response) == [f"Run #{run.pk} is queued."]
+    assert nudged == [run.pk]
+
+
+def test_a_training_that_is_refused_says_why(editor: Client, task: Task, nudged: list[int]) -> None:
+    response = editor.post(reverse("admin:learning_task_train", args=[task.pk]), follow=True)
+    assert shown_messages(response) == ["The task 'intent' has 0 labels with texts; a classifier needs at least two."]
+    assert not Run.objects.exists()
+    assert nudged == []
+
+
+def test_deploy_asks_first_then_moves_the_mark(editor: Client, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployments.LinearClassifier, "load", lambda path: None)
+    old, new = ready_run(task), ready_run(task)
+    Deployment.objects.create(task=task, run=old)
+    address = reverse("admin:learning_run_deploy", args=[new.pk])
+    assert address in page(editor, "run_change", new.pk)
+    assert f"At work now: #{old.pk}." in editor.get(address).content.decode()
+    assert Deployment.objects.get(ended_at=None).run == old
+    response = editor.post(address, follow=True)
+    assert shown_messages(response) == [f"Run #{new.pk} is at work."]
+    mark = Deployment.objects.get(ended_at=None)
+    assert (mark.run, mark.deployed_by) == (new, User.objects.get())
+
+    back = reverse("admin:learning_task_roll_back", args=[task.pk])
+    assert f"At work now: #{new.pk}." in editor.get(back).content.decode()
+    response = editor.post(back, follow=True)
+    assert shown_messages(response) == [f"Run #{old.pk} is at work again."]
+    assert Deployment.objects.get(ended_at=None).run == old
+    assert Deployment.objects.count() == 3
+
+
+def test_what_cannot_be_deployed_is_not_offered_and_refused_with_the_reason(editor: Client, task: Task) -> None:
+    run = ready_run(task, status=Run.Status.FAILED)
+    address = reverse("admin:learning_run_deploy", args=[run.pk])
+    assert address not in page(editor, "run_change", run.pk)
+    response = editor.post(address, follow=True)
+    assert shown_messages(response) == [f"Run #{run.pk} is failed; only a ready run can be deployed."]
+    assert not Deployment.objects.exists()
+
+
+def test_nothing_to_roll_back_is_said(editor: Client, task: Task) -> None:
+    response = editor.post(reverse("admin:learning_task_roll_back", args=[task.pk]), follow=True)
+    assert shown_messages(response) == ["No earlier model of 'intent' has been deployed."]
+
+
+@pytest.mark.parametrize(
+    ("step", "codename"), [("task_train", "add_run"), ("task_roll_back", "deploy_run"), ("run_deploy", "deploy_run")]
+)
+def test_a_step_needs_its_own_permission(
+    staff: Any, task: Task, monkeypatch: pytest.MonkeyPatch, step: str, codename: str
+) -> None:
+    def forbidden(*args: Any, **options: Any) -> None:
+        raise AssertionError("the step was taken")
+
+    for module, name in ((runs, "request_run"), (deployments, "deploy"), (deployments, "roll_back")):
+        monkeypatch.setattr(module, name, forbidden)
+    run = ready_run(task)
+    others = {"add_run", "deploy_run"} - {codename}
+    client = staff("view_task", "change_task", "view_run", *others)
+    pk = run.pk if step.startswith("run") else task.pk
+    address = reverse(f"admin:learning_{step}", args=[pk])
+    assert address not in page(client, step.split("_")[0] + "_change", pk)
+    assert client.get(address).status_code == 403
+    assert client.post(address).status_code == 403
+
+
+def test_a_step_on_what_is_not_there_is_not_found(editor: Client) -> None:
+    assert editor.post(reverse("admin:learning_run_deploy", args=[999])).status_code == 404
+    assert editor.post(reverse("admin:learning_task_train", args=["x"])).status_code == 404
+
+
+def test_a_step_from_another_site_is_refused(task: Task, editor: Client, nudged: list[int]) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = editor.cookies
+    assert strict.post(reverse("admin:learning_task_train", args=[task.pk])).status_code == 403
+    assert not Run.objects.exists()
+
+
+def test_a_run_shows_its_figures(editor: Client, task: Task) -> None:
+    metrics = {"accuracy": 0.93125, "ece": 0.0, "per_label": {"fees": {"precision": 1.0, "support": 12}}}
+    run = ready_run(task, metrics=metrics)
+    assert "93.1 %" in page(editor, "run_changelist")
+    text = page(editor, "run_change", run.pk)
+    for figure in ("0.9313", "0.0000", "fees", "1.0000", "12", "9.5 s"):
+        assert figure in text
+
+
+def test_every_learning_error_is_shown_not_raised(editor: Client, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise LearningError("No room on the disk.")
+
+    monkeypatch.setattr(runs, "request_run", fail)
+    response = editor.post(reverse("admin:learning_task_train", args=[task.pk]), follow=True)
+    assert shown_messages(response) == ["No room on the disk."]

@@ -41,8 +41,8 @@ STOP_WORDS = frozenset(_ENGLISH_STOP_WORDS.split())
 # also begins or ends words of substance (还款, 会员, 功能) stands here alone.
 _CHINESE_STOP_PHRASES = """
 请问 您好 你好 谢谢 什么时候 为什么 为何 怎么样 怎么办 怎么 咋办 咋 怎样 如何 多少钱 多少 多久 多长时间 什么 啥
-哪些 哪里 哪个 哪儿 是否 可不可以 可以 能否 能不能 会不会 是不是 有没有 要不要 需要 想要 我想 我要 想问 我们 你们 他们 咱们
-一下 一个 这个 那个 几个 告诉 知道 应该 的话 吗 呢 吧 啊 呀 嘛 了 的 我 您 你 它 他 她
+哪些 哪里 哪个 哪儿 是否 可不可以 可以 能否 能不能 会不会 是不是 有没有 要不要 需要 想要 我想 我要 想问 我们 你们
+他们 咱们 一下 一个 这个 那个 几个 告诉 知道 应该 的话 吗 呢 吧 啊 呀 嘛 了 的 我 您 你 它 他 她
 """
 # Alternatives are tried in order: the longest first.
 _STOP_PHRASE = re.compile("|".join(sorted(_CHINESE_STOP_PHRASES.split(), key=len, reverse=True)))

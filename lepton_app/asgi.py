@@ -15,13 +15,14 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
 from lepton_app.chat.consumers import UnknownSocket  # noqa: E402
-from lepton_app.chat.routing import websocket_urlpatterns  # noqa: E402
+from lepton_app.chat.routing import websocket_urlpatterns as chat_sockets  # noqa: E402
 from lepton_app.lifespan import Lifespan  # noqa: E402
+from monitoring.routing import websocket_urlpatterns as monitoring_sockets  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": _http,
-        "websocket": URLRouter([*websocket_urlpatterns, re_path("", UnknownSocket.as_asgi())]),
+        "websocket": URLRouter([*chat_sockets, *monitoring_sockets, re_path("", UnknownSocket.as_asgi())]),
         "lifespan": Lifespan(),
     }
 )

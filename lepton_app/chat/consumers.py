@@ -87,7 +87,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self._refuse(ErrorCode.UNAVAILABLE)
             await self._end(CloseCode.TRY_LATER)
             return
-        if site is None or not sites.is_origin_allowed(_header(self.scope, b"origin"), site=site, host=_header(self.scope, b"host")):
+        origin, host = _header(self.scope, b"origin"), _header(self.scope, b"host")
+        if site is None or not sites.is_origin_allowed(origin, site=site, host=host):
             await self._end(CloseCode.REFUSED)
             return
         self._site = site
@@ -117,7 +118,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             return
         client_id: uuid.UUID | None = None
         try:
-            if len(bytes_data or b"") > MAX_FRAME_BYTES or len((text_data or "").encode(errors="replace")) > MAX_FRAME_BYTES:
+            if len(bytes_data or (text_data or "").encode(errors="replace")) > MAX_FRAME_BYTES:
                 await self._refuse(ErrorCode.TOO_LONG)
                 await self._end(CloseCode.TOO_LARGE)
                 return

@@ -168,7 +168,9 @@ class Message(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["conversation", "sequence"], name="message_sequence_once"),
             models.UniqueConstraint(
-                fields=["conversation", "client_id"], name="message_client_id_once", condition=Q(client_id__isnull=False)
+                fields=["conversation", "client_id"],
+                name="message_client_id_once",
+                condition=Q(client_id__isnull=False),
             ),
         ]
         indexes: ClassVar = [models.Index(fields=["-created_at"], name="message_recent")]

@@ -40,9 +40,9 @@ def message_html(message: Message) -> str:
 
 
 def plain_html(text: str) -> str:
-    """Return plain text as HTML: an empty line ends a paragraph, a line end is a break.
+    r"""Return plain text as HTML: an empty line ends a paragraph, a line end is a break.
 
-    >>> plain_html("1 < 2\\n\\n<b>so</b>\\nthere")
+    >>> plain_html("1 < 2\n\n<b>so</b>\nthere")
     '<p>1 &lt; 2</p><p>&lt;b&gt;so&lt;/b&gt;<br>there</p>'
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n")

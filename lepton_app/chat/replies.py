@@ -109,7 +109,7 @@ async def _encode(text: str, record: _Record) -> Embedding | None:
     try:
         service = await on_model_thread(encoder_service)()
         rows = await service.encode([text])
-        record.fields["encoder_version"] = service.version
+        record.fields["encoder_version"] = service.encoder.version
         return rows[0]
     except Exception as error:  # noqa: BLE001 - whatever the runtime raises, the customer gets an honest message
         record.failed("encoder", error)

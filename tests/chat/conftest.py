@@ -85,6 +85,10 @@ class FakeModels:
     before_encode: Callable[[], Any] | None = None
     version: str = "fake-encoder"
 
+    @property
+    def encoder(self) -> FakeModels:
+        return self
+
     def service(self) -> FakeModels:
         if self.encoder_error is not None:
             raise self.encoder_error
@@ -111,8 +115,9 @@ class FakeModels:
             start, end = 0, 39
             citation = Citation(1, 7, "Transfers", "Fees", start, end, ARTICLE[start:end])
             sentence = Sentence("Transfers within the bank are free.", citation)
-            return Answer((sentence, sentence), 0.9, False, 0.5, lineage={"index_version": "fake-index"})
-        return Answer((), 0.1, True, 0.5, near=((7, "Transfers"),), lineage={"index_version": "fake-index"})
+            lineage = {"index_version": "fake-index"}
+            return Answer((sentence, sentence), support=0.9, refused=False, threshold=0.5, lineage=lineage)
+        return Answer((), support=0.1, refused=True, threshold=0.5, near=((7, "Transfers"),))
 
 
 @dataclass

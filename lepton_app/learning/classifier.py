@@ -1,0 +1,194 @@
+"""A trained classifier at work: texts and their embeddings in, calibrated labels out, with numpy and scipy alone.
+
+It is a multinomial logistic regression over the features of ``features``, divided by a temperature, with the
+out-of-scope score of ``scope``. It is fitted by ``linear`` and saved as an artifact of kind ``classifier``:
+``arrays.safetensors`` (weights and neighbours), ``vocabulary.txt`` (one n-gram a line, in the order of the columns)
+and the manifest's meta (labels, weights, temperature, threshold). A loaded classifier says bit for bit what the saved
+one said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from lepton_app.learning.calibration import softmax
+from lepton_app.learning.features import Floats, Ngrams, Weights
+from lepton_app.learning.scope import THRESHOLD, Neighbours, Scope
+from lepton_app.lib import artifacts
+
+CLASSIFIER_KIND = "classifier"
+# 1: weights in float32, neighbours of each language, n-grams one a line.
+CLASSIFIER_FORMAT_VERSION = 1
+ARRAYS_FILE = "arrays.safetensors"
+VOCABULARY_FILE = "vocabulary.txt"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the classifier says of one text.
+
+    ``labels`` are all labels, most probable first; ``probabilities`` belong to them and sum to 1. ``scope_score`` is
+    higher the more a text is like the training texts: 0 where the stated share of genuine texts would be refused, 1 at
+    their median. ``in_scope`` compares it with the artifact's threshold.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    scope_score: float
+    in_scope: bool
+
+
+@dataclass(frozen=True)
+class LinearClassifier:
+    """A fitted classifier; ``linear.fit_linear`` makes one, ``load`` reads one.
+
+    ``dense_weights`` is ``(d, k) float32``, ``ngram_weights`` is ``(v, k) float32``, ``bias`` is ``(k,) float32``.
+    ``version`` names the artifact's folder, and is empty before it is saved. ``meta`` is what the fit reports.
+    """
+
+    labels: tuple[str, ...]
+    ngrams: Ngrams
+    weights: Weights
+    dense_weights: Floats
+    ngram_weights: Floats
+    bias: Floats
+    temperature: float
+    scope: Scope
+    threshold: float
+    encoder_version: str
+    version: str
+    meta: Mapping[str, Any]
+
+    def predict(self, texts: Sequence[str], embeddings: Floats) -> list[Prediction]:
+        """Return one prediction for each text; ``embeddings`` is ``(n, d) float32``, the unit rows of the texts."""
+        if not texts:
+            return []
+        sparse = self.ngrams.matrix(texts)
+        probabilities = self._probabilities(texts, embeddings, sparse)
+        scores = self.scope.scores(texts, embeddings, sparse)
+        order = np.argsort(-probabilities, axis=1, kind="stable")
+        return [
+            Prediction(
+                labels=tuple(self.labels[column] for column in columns.tolist()),
+                probabilities=tuple(probabilities[row, columns].tolist()),
+                scope_score=float(scores[row]),
+                in_scope=bool(scores[row] >= self.threshold),
+            )
+            for row, columns in enumerate(order)
+        ]
+
+    def probabilities(self, texts: Sequence[str], embeddings: Floats) -> NDArray[np.float64]:
+        """Return the probability of each label, ``(n, k) float64`` in the order of ``labels``."""
+        return self._probabilities(texts, embeddings, self.ngrams.matrix(texts))
+
+    def scope_scores(self, texts: Sequence[str], embeddings: Floats) -> NDArray[np.float64]:
+        """Return the out-of-scope score of each text: ``(n,) float64``, higher is more in scope."""
+        return self.scope.scores(texts, embeddings, self.ngrams.matrix(texts))
+
+    def save(self, root: Path) -> Path:
+        """Publish the classifier under ``root`` and return the artifact's folder, whose name is its version."""
+        arrays = {
+            "dense_weights": self.dense_weights,
+            "ngram_weights": self.ngram_weights,
+            "bias": self.bias,
+            "idf": self.ngrams.idf,
+        }
+        languages = {}
+        for language, known in self.scope.languages.items():
+            arrays[f"{language}.dense"] = known.dense
+            if known.sparse is not None:
+                arrays[f"{language}.data"] = known.sparse.data
+                arrays[f"{language}.indices"] = known.sparse.indices.astype(np.int32)
+                arrays[f"{language}.indptr"] = known.sparse.indptr.astype(np.int32)
+            languages[language] = {"ngram_share": known.ngram_share, "low": known.low, "middle": known.middle}
+
+        def write(directory: Path) -> None:
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, directory / ARRAYS_FILE)
+            vocabulary = "\n".join(self.ngrams.vocabulary).encode("utf-8", "surrogatepass")
+            (directory / VOCABULARY_FILE).write_bytes(vocabulary)
+
+        return artifacts.publish(
+            root,
+            kind=CLASSIFIER_KIND,
+            format_version=CLASSIFIER_FORMAT_VERSION,
+            meta={
+                "labels": list(self.labels),
+                "weights": asdict(self.weights),
+                "temperature": self.temperature,
+                "threshold": self.threshold,
+                "neighbours": self.scope.neighbours,
+                "languages": languages,
+                "encoder_version": self.encoder_version,
+                "fit": dict(self.meta),
+            },
+            write=write,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> LinearClassifier:
+        """Verify and read the artifact at ``path``; raises the errors of ``artifacts``."""
+        manifest = artifacts.load(path, kind=CLASSIFIER_KIND, format_version=CLASSIFIER_FORMAT_VERSION)
+        meta = manifest.meta
+        try:
+            arrays = load_file(path / ARRAYS_FILE)
+            raw = (path / VOCABULARY_FILE).read_bytes().decode("utf-8", "surrogatepass")
+            ngrams = Ngrams(raw.split("\n") if raw else [], arrays["idf"])
+            languages = {
+                language: _neighbours(arrays, language, about, len(ngrams))
+                for language, about in meta["languages"].items()
+            }
+            classifier = cls(
+                labels=tuple(meta["labels"]),
+                ngrams=ngrams,
+                weights=Weights(**meta["weights"]),
+                dense_weights=arrays["dense_weights"],
+                ngram_weights=arrays["ngram_weights"],
+                bias=arrays["bias"],
+                temperature=float(meta["temperature"]),
+                scope=Scope(int(meta["neighbours"]), languages),
+                threshold=float(meta["threshold"]),
+                encoder_version=str(meta["encoder_version"]),
+                version=path.name,
+                meta=meta["fit"],
+            )
+        except (KeyError, TypeError, ValueError, SafetensorError) as error:
+            raise artifacts.ArtifactCorrupt(f"{path} holds no classifier that can be read: {error}") from error
+        labels = len(classifier.labels)
+        shapes = (classifier.dense_weights.shape[1], classifier.ngram_weights.shape, classifier.bias.shape)
+        if shapes != (labels, (len(ngrams), labels), (labels,)):
+            raise artifacts.ArtifactCorrupt(f"{path} has weights of other shapes than its {labels} labels ask for.")
+        return classifier
+
+    def _probabilities(self, texts: Sequence[str], embeddings: Floats, sparse: sp.csr_matrix) -> NDArray[np.float64]:
+        if embeddings.shape != (len(texts), len(self.dense_weights)):
+            raise ValueError(
+                f"{len(texts)} texts need embeddings of shape ({len(texts)}, {len(self.dense_weights)}); "
+                f"these have {embeddings.shape}."
+            )
+        scale = np.array([self.weights.of(text) for text in texts], dtype=np.float32).reshape(-1, 2)  # (n, 2)
+        logits = scale[:, :1] * (embeddings @ self.dense_weights)  # (n, k)
+        logits += scale[:, 1:] * (sparse @ self.ngram_weights)
+        return softmax(logits + self.bias, temperature=self.temperature)
+
+
+def _neighbours(
+    arrays: Mapping[str, NDArray[Any]], language: str, about: Mapping[str, Any], vocabulary: int
+) -> Neighbours:
+    dense = arrays[f"{language}.dense"]
+    sparse = None
+    if f"{language}.data" in arrays:
+        parts = (arrays[f"{language}.data"], arrays[f"{language}.indices"], arrays[f"{language}.indptr"])
+        sparse = sp.csr_matrix(parts, shape=(len(dense), vocabulary))
+    return Neighbours(dense, sparse, float(about["ngram_share"]), float(about["low"]), float(about["middle"]))
+
+
+__all__ = ["CLASSIFIER_FORMAT_VERSION", "CLASSIFIER_KIND", "THRESHOLD", "LinearClassifier", "Prediction"]

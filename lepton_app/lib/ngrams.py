@@ -1,0 +1,61 @@
+"""The character n-grams of a text, for English, Chinese and both in one sentence.
+
+A run of Chinese characters gives its 1- to 3-grams: Chinese writes no spaces, and most of its words are one to three
+characters long. Every other word gives its 2- to 5-grams within the word, with a space on either side that marks where
+it begins and ends (``" car"`` is not ``"scar "``); so a misspelt word still shares most of its n-grams.
+
+>>> ngrams("ab 我的卡")
+[' a', 'ab', 'b ', ' ab', 'ab ', ' ab ', '我', '的', '卡', '我的', '的卡', '我的卡']
+>>> ngrams("我的app")
+['我', '的', '我的', ' a', 'ap', 'pp', 'p ', ' ap', 'app', 'pp ', ' app', 'app ', ' app ']
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from lepton_app.lib.languages import CJK_CLASS
+
+WORD_LENGTHS = (2, 5)
+CJK_LENGTHS = (1, 3)
+
+_PIECES = re.compile(rf"[{CJK_CLASS}]+|[^\s{CJK_CLASS}]+")
+_LONGEST_WORD = 64  # characters; what is longer is no word, and its n-grams would crowd out all others
+
+
+def normalise(text: str) -> str:
+    """Return the text in one form: Unicode NFKC, lower case, one space between words, none around.
+
+    Two texts that are the same after this are the same text for a hold-out.
+
+    >>> normalise("  Ｖｉｓａ\\tCARD  被拒 ")
+    'visa card 被拒'
+    """
+    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+
+
+def ngrams(text: str) -> list[str]:
+    """Return the n-grams of a text, repeated as often as they occur, after ``normalise``.
+
+    A word longer than 64 characters is cut. An empty text has none.
+
+    >>> ngrams(""), ngrams("I")
+    ([], [' i', 'i ', ' i '])
+    """
+    grams: list[str] = []
+    for piece in _PIECES.findall(normalise(text)):
+        if _is_cjk(piece):
+            chunk, (shortest, longest) = piece, CJK_LENGTHS
+        else:
+            chunk, (shortest, longest) = f" {piece[:_LONGEST_WORD]} ", WORD_LENGTHS
+        for length in range(shortest, min(longest, len(chunk)) + 1):
+            grams.extend([chunk[start : start + length] for start in range(len(chunk) - length + 1)])
+    return grams
+
+
+def _is_cjk(piece: str) -> bool:
+    return _CJK_PIECE.match(piece) is not None
+
+
+_CJK_PIECE = re.compile(rf"[{CJK_CLASS}]")

@@ -12,7 +12,7 @@ import json
 import logging
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import InterfaceError, OperationalError
@@ -33,6 +33,7 @@ from lepton_app.chat.protocol import (
     MessageBody,
     Send,
     ServerFrame,
+    StatusCode,
     error_frame,
     parse_frame,
 )
@@ -187,7 +188,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 "type": "welcome",
                 "token": greeted.token,
                 "conversation": str(conversation_id),
-                "status": Conversation.Status(conversation.status).value,
+                "status": cast(StatusCode, conversation.status),
                 "language": frame["language"],
                 "messages": bodies,
                 "last_sequence": max(conversation.last_sequence, self._sent_sequence),
@@ -266,7 +267,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self._status_sequence = sequence
         if status != self._status:
             self._status = status
-            await self._send_frame({"type": "status", "status": Conversation.Status(status).value})
+            await self._send_frame({"type": "status", "status": cast(StatusCode, status)})
 
     async def _show_typing(self, *, on: bool) -> None:
         await self._send_frame({"type": "typing", "on": on})

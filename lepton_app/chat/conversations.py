@@ -33,8 +33,10 @@ def greet(site: Site, *, token: str | None, conversation_id: uuid.UUID | None, l
     """
     visitor_id = read_token(token, site_key=site.public_key) if token is not None else None
     if conversation_id is not None:
+        if visitor_id is None:
+            raise NotYours
         found = Conversation.objects.filter(pk=conversation_id, site=site, visitor_id=visitor_id).first()
-        if found is None or visitor_id is None:
+        if found is None:
             raise NotYours
     else:
         found = _newest_open(site, visitor_id) if visitor_id is not None else None

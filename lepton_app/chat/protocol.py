@@ -29,6 +29,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
 
 LanguageCode = Literal["en", "zh-hans"]
 StatusCode = Literal["assistant", "waiting", "person", "closed"]
+AuthorCode = Literal["customer", "assistant", "person", "system"]
 
 
 class ErrorCode(StrEnum):
@@ -143,7 +144,7 @@ class MessageBody(TypedDict):
     """One message as every client gets it."""
 
     sequence: int
-    author: Literal["customer", "assistant", "person", "system"]
+    author: AuthorCode
     text: str
     html: str
     client_id: str | None

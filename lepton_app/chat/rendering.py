@@ -7,7 +7,7 @@ from typing import cast
 from django.utils.html import escape
 
 from lepton_app.chat.models import Message
-from lepton_app.chat.protocol import Attachments, MessageBody
+from lepton_app.chat.protocol import Attachments, AuthorCode, MessageBody
 from retrieval.markdown import render_html
 
 
@@ -16,13 +16,13 @@ def message_body(message: Message) -> MessageBody:
 
     The client id of others than the customer stays with the server: it is nobody's business but the sender's.
     """
-    author = Message.Author(message.author)
+    is_own = message.author == Message.Author.CUSTOMER
     return {
         "sequence": message.sequence,
-        "author": author.value,
+        "author": cast(AuthorCode, message.author),
         "text": message.text,
         "html": message_html(message),
-        "client_id": str(message.client_id) if author is Message.Author.CUSTOMER and message.client_id else None,
+        "client_id": str(message.client_id) if is_own and message.client_id else None,
         "created_at": message.created_at.isoformat(),
         "attachments": cast(Attachments, message.attachments),
     }

@@ -109,7 +109,7 @@ def widget_config(request: HttpRequest, public_key: str) -> JsonResponse:
         )
         response["Cache-Control"] = f"public, max-age={_CONFIG_SECONDS}"
         response["Content-Language"] = language
-        origin = request.headers.get("Origin")
+        origin = request.headers.get("Origin", "")
         if sites.is_origin_allowed(origin, site=site, host=request.headers.get("Host")):
             response["Access-Control-Allow-Origin"] = origin
             response["Cross-Origin-Resource-Policy"] = "cross-origin"

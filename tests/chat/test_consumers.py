@@ -157,7 +157,7 @@ async def test_the_tabs_of_a_visitor_agree(open_tab: OpenTab, models: FakeModels
     await second.say("What does a transfer cost?")
     seen = []
     for tab in (first, second):
-        bodies = []
+        bodies: list[dict[str, Any]] = []
         while len(bodies) < 4:
             frame = await tab.frame()
             if frame["type"] == "message":

@@ -75,7 +75,12 @@ def shop() -> Site:
 
 def test_the_settings_of_a_site(browser: Client, shop: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(views.catalogue, "suggestions", lambda language: asked.append(language) or ["Is it free?"])
+
+    def suggestions(language: str) -> list[str]:
+        asked.append(language)
+        return ["Is it free?"]
+
+    monkeypatch.setattr(views.catalogue, "suggestions", suggestions)
     content = json.loads(config(browser, shop).content)
     assert content["name"] == "Shop"
     assert content["language"] == "en"
@@ -89,7 +94,10 @@ def test_the_settings_of_a_site(browser: Client, shop: Site, monkeypatch: pytest
     assert translation.get_language() == "en"
 
 
-@pytest.mark.parametrize(("origin", "may_read"), [(SITE_ORIGIN, True), ("http://localhost:8000", True), ("https://evil.example", False)])
+@pytest.mark.parametrize(
+    ("origin", "may_read"),
+    [(SITE_ORIGIN, True), ("http://localhost:8000", True), ("https://evil.example", False)],
+)
 def test_only_pages_of_the_site_may_read_its_settings(browser: Client, shop: Site, origin: str, may_read: bool) -> None:
     response = config(browser, shop, origin=origin)
     assert response.get("Access-Control-Allow-Origin") == (origin if may_read else None)

@@ -123,13 +123,16 @@ def _train_intents(steps: Steps) -> None:
 
 
 def _build_index(steps: Steps) -> None:
-    from retrieval.indexing import build_index, live_build
+    from retrieval.indexing import IndexingError, build_index, live_build
     from retrieval.models import Article
 
     if live_build() is not None or not Article.objects.filter(published=True).exists():
         return
     with steps.step("Search index") as step:
-        build = build_index(progress=step)
+        try:
+            build = build_index(progress=step)
+        except IndexingError as error:
+            raise PreparationError(f"The search index could not be built: {error}") from error
         step.result = f"{build.passages} passages"
 
 

@@ -206,7 +206,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "uvicorn.error": {"level": "INFO"},
-        "httpx": {"level": "WARNING"},
+        "faiss.loader": {"level": "WARNING"},  # tells at every start which processor it was built for
     },
 }
 

@@ -15,9 +15,7 @@ from lepton_app.lib.artifacts import ArtifactError
 
 def current(task_name: str) -> Deployment | None:
     """Return the deployment that is at work, or None."""
-    return (
-        Deployment.objects.filter(task__name=task_name, ended_at__isnull=True).select_related("run", "task").first()
-    )
+    return Deployment.objects.filter(task__name=task_name, ended_at__isnull=True).select_related("run", "task").first()
 
 
 def deploy(run: Run, *, by: AbstractBaseUser | None = None) -> Deployment:

@@ -57,7 +57,10 @@ class Sample(models.Model):
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="samples", verbose_name=_("task"))
     text = models.TextField(_("text"))
     digest = models.CharField(
-        _("digest"), max_length=64, editable=False, help_text=_("sha256 of the normalised text: the same text is kept once.")
+        _("digest"),
+        max_length=64,
+        editable=False,
+        help_text=_("sha256 of the normalised text: the same text is kept once."),
     )
     language = models.CharField(_("language"), max_length=10, choices=settings.LANGUAGES)
     label = models.ForeignKey(
@@ -168,6 +171,7 @@ class Run(models.Model):
         Snapshot, on_delete=models.PROTECT, null=True, blank=True, related_name="runs", verbose_name=_("snapshot")
     )
     step = models.CharField(_("step"), max_length=200, blank=True, help_text=_("What the worker does now."))
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0, editable=False)
     metrics = models.JSONField(_("metrics"), default=dict, blank=True)
     artifact = models.CharField(_("artifact"), max_length=255, blank=True)
     error = models.TextField(_("error"), blank=True)
@@ -182,7 +186,10 @@ class Run(models.Model):
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     heartbeat_at = models.DateTimeField(
-        _("heartbeat"), null=True, blank=True, help_text=_("The worker's last sign of life; silence means it was killed.")
+        _("heartbeat"),
+        null=True,
+        blank=True,
+        help_text=_("The worker's last sign of life; silence means it was killed."),
     )
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
 

@@ -33,9 +33,7 @@ MAX_ATTEMPTS = 3
 Progress = Callable[[str], None]
 
 
-def request_run(
-    task: Task, *, method: str = Run.Method.HEAD, requested_by: AbstractBaseUser | None = None
-) -> Run:
+def request_run(task: Task, *, method: str = Run.Method.HEAD, requested_by: AbstractBaseUser | None = None) -> Run:
     """Queue a run and return it; the caller nudges a worker after commit.
 
     Raises ``AlreadyQueued`` while another run of the task waits, ``NothingToLearn`` when the labels do not suffice.

@@ -42,7 +42,7 @@ def served(task_name: str) -> Deployed[tuple[int, str], Served]:
     def load(key: tuple[int, str]) -> Served:
         run_id, artifact = key
         model = LinearClassifier.load(settings.ARTIFACTS_DIR / artifact)
-        serving = encoder_service().version
+        serving = encoder_service().encoder.version
         if model.encoder_version != serving:
             raise ArtifactIncompatible(
                 f"run #{run_id} was trained on the rows of encoder {model.encoder_version}, this process encodes with "

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand
 from monitoring import stream
 
 # A batch takes far less; one that hangs on a service that is away is left pending, where it is not lost.
-FINISH_SECONDS = 1.5
+FINISH_SECONDS = 1.2
 
 
 class _Abandoned(BaseException):

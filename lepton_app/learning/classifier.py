@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from lepton_app.learning.calibration import softmax
 from lepton_app.learning.features import Floats, Ngrams, Weights
-from lepton_app.learning.scope import THRESHOLD, Neighbours, Scope
+from lepton_app.learning.scope import Neighbours, Scope
 from lepton_app.lib import artifacts
 
 CLASSIFIER_KIND = "classifier"
@@ -96,7 +96,7 @@ class LinearClassifier:
 
     def save(self, root: Path) -> Path:
         """Publish the classifier under ``root`` and return the artifact's folder, whose name is its version."""
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "dense_weights": self.dense_weights,
             "ngram_weights": self.ngram_weights,
             "bias": self.bias,
@@ -105,6 +105,7 @@ class LinearClassifier:
         languages = {}
         for language, known in self.scope.languages.items():
             arrays[f"{language}.dense"] = known.dense
+            arrays[f"{language}.genuine"] = known.genuine
             if known.sparse is not None:
                 arrays[f"{language}.data"] = known.sparse.data
                 arrays[f"{language}.indices"] = known.sparse.indices.astype(np.int32)
@@ -188,7 +189,11 @@ def _neighbours(
     if f"{language}.data" in arrays:
         parts = (arrays[f"{language}.data"], arrays[f"{language}.indices"], arrays[f"{language}.indptr"])
         sparse = sp.csr_matrix(parts, shape=(len(dense), vocabulary))
-    return Neighbours(dense, sparse, float(about["ngram_share"]), float(about["low"]), float(about["middle"]))
-
-
-__all__ = ["CLASSIFIER_FORMAT_VERSION", "CLASSIFIER_KIND", "THRESHOLD", "LinearClassifier", "Prediction"]
+    return Neighbours(
+        dense=dense,
+        sparse=sparse,
+        ngram_share=float(about["ngram_share"]),
+        genuine=arrays[f"{language}.genuine"],
+        low=float(about["low"]),
+        middle=float(about["middle"]),
+    )

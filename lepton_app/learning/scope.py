@@ -26,6 +26,7 @@ NGRAM_SHARE: dict[Language, float] = {"en": 0.0, "zh": 0.7}
 THRESHOLD = 0.0
 _CALIBRATION_ROWS = 2000  # the 5 % quantile of 2,000 rows is known to half a per cent
 _CHUNK_ROWS = 500
+_QUANTILES = 101
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class Neighbours:
     """The training rows of one language with the scale of their scores.
 
     ``dense`` is ``(m, d) float32``, unit rows; ``sparse`` is ``(m, v) float32``, unit rows, or None where n-grams do
-    not count. ``low`` and ``middle`` are the raw scores that become 0 and 1.
+    not count. ``genuine`` is ``(101,) float64``: the quantiles, from 0 to 1, of the raw scores of training texts that
+    were left out. ``low`` and ``middle`` are the raw scores that become 0 and 1.
     """
 
     dense: Floats
     sparse: sp.csr_matrix | None
     ngram_share: float
+    genuine: NDArray[np.float64]
     low: float
     middle: float
 
@@ -53,6 +56,10 @@ class Neighbours:
     def scores(self, dense: Floats, sparse: sp.csr_matrix, *, neighbours: int) -> NDArray[np.float64]:
         """Return the scaled scores of texts: ``(n,) float64``; 0 at the threshold, 1 at the median of genuine texts."""
         raw = mean_of_largest(self.similarities(dense, sparse), neighbours)
+        return self.scaled(raw)
+
+    def scaled(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return raw scores on the scale where 0 is the threshold and 1 the median of genuine texts."""
         return (raw - self.low) / (self.middle - self.low)
 
 
@@ -107,12 +114,33 @@ def fit_scope(
         if len(rows) > most_rows:
             rows = np.sort(generator.choice(rows, most_rows, replace=False))
         share = NGRAM_SHARE[language]
-        known = Neighbours(dense[rows], sparse[rows] if share > 0 else None, share, 0.0, 1.0)
+        known = Neighbours(dense[rows], sparse[rows] if share > 0 else None, share, np.zeros(1), 0.0, 1.0)
         sample = generator.permutation(len(rows))[:_CALIBRATION_ROWS]
-        raw = _leave_one_out(known, [texts[row] for row in rows], sparse[rows], sample, neighbours)
-        low, middle = np.quantile(raw, [false_refusals, 0.5]).tolist() if len(raw) else (0.0, 1.0)
-        languages[language] = Neighbours(known.dense, known.sparse, share, low, max(middle, low + 1e-3))
+        raw = _leave_one_out(known, [texts[row] for row in rows.tolist()], sparse[rows], sample, neighbours)
+        if not len(raw):  # a single text has nothing to be like: nothing but itself is in scope
+            raw = np.array([0.99, 1.0])
+        low, middle = np.quantile(raw, [false_refusals, 0.5]).tolist()
+        genuine = np.quantile(raw, np.linspace(0, 1, _QUANTILES))
+        languages[language] = Neighbours(known.dense, known.sparse, share, genuine, low, max(middle, low + 1e-3))
     return Scope(neighbours, languages)
+
+
+def best_threshold(scope: Scope, outside: NDArray[np.float64]) -> float:
+    """Return the scaled score at which the shares of refused genuine texts and of accepted others are least in sum.
+
+    ``outside`` holds the scaled scores of texts that are known to be out of scope, ``(n,)``, at least one. Genuine
+    texts are the left-out training texts, each language counting for as many as it has rows.
+    """
+    if not len(outside):
+        raise ValueError("A threshold needs texts that are out of scope.")
+    genuine = np.concatenate([known.scaled(known.genuine) for known in scope.languages.values()])
+    weights = np.concatenate([np.full(len(known.genuine), len(known.dense)) for known in scope.languages.values()])
+    weights = weights / weights.sum()
+    places = np.unique(np.concatenate([genuine, outside]))
+    # Between two places nothing changes sides; the middle keeps the same distance from both.
+    candidates = np.concatenate([places[:1], (places[1:] + places[:-1]) / 2])
+    costs = [float(weights[genuine < at].sum() + (outside >= at).mean()) for at in candidates]
+    return float(candidates[int(np.argmin(costs))])
 
 
 def mean_of_largest(similarities: Floats, neighbours: int) -> NDArray[np.float64]:
@@ -123,7 +151,8 @@ def mean_of_largest(similarities: Floats, neighbours: int) -> NDArray[np.float64
     """
     number = min(neighbours, similarities.shape[1])
     largest = np.partition(similarities, similarities.shape[1] - number, axis=1)[:, -number:]
-    return np.sort(largest, axis=1).astype(np.float64).mean(axis=1)
+    means: NDArray[np.float64] = np.sort(largest, axis=1).astype(np.float64).mean(axis=1)
+    return means
 
 
 def _leave_one_out(

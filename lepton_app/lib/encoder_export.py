@@ -279,6 +279,11 @@ class _Reference:
             )
 
 
+def source_folder(source: str | Path | None) -> Path:
+    """Return the folder of a source as ``export_encoder`` reads it; a hub name is fetched. Raises ``ExportError``."""
+    return _resolve(source)[0]
+
+
 def _resolve(source: str | Path | None) -> tuple[Path, str]:
     """Return the folder of a source, fetched from the hub when it is no folder, and the encoder's name."""
     if source is None or str(source) == "":

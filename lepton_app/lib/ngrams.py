@@ -25,11 +25,11 @@ _LONGEST_WORD = 64  # characters; what is longer is no word, and its n-grams wou
 
 
 def normalise(text: str) -> str:
-    """Return the text in one form: Unicode NFKC, lower case, one space between words, none around.
+    r"""Return the text in one form: Unicode NFKC, lower case, one space between words, none around.
 
     Two texts that are the same after this are the same text for a hold-out.
 
-    >>> normalise("  Ｖｉｓａ\\tCARD  被拒 ")
+    >>> normalise("  Ｖｉｓａ\tCARD  被拒 ")
     'visa card 被拒'
     """
     return " ".join(unicodedata.normalize("NFKC", text).lower().split())

@@ -99,13 +99,15 @@ def _export_encoder(steps: Steps) -> None:
 
 
 def _train_intents(steps: Steps) -> None:
+    from intents import classifier
     from intents.classifier import TASK
     from lepton_app.learning import deployments, runs
     from lepton_app.learning.errors import NothingToLearn
     from lepton_app.learning.labelling import task_named
     from lepton_app.learning.models import Run, Task
 
-    if deployments.current(TASK) is not None or not Task.objects.filter(name=TASK).exists():
+    # A model that another encoder or an older format left behind cannot serve: another one is trained in its place.
+    if classifier.current() is not None or not Task.objects.filter(name=TASK).exists():
         return
     with steps.step("Intent classifier") as step:
         run = Run.objects.filter(task__name=TASK, status=Run.Status.QUEUED).first()
@@ -123,10 +125,15 @@ def _train_intents(steps: Steps) -> None:
 
 
 def _build_index(steps: Steps) -> None:
-    from retrieval.indexing import IndexingError, build_index, live_build
+    from lepton_app.lib.encoding import encoder_service
+    from retrieval.indexing import IndexingError, build_index
     from retrieval.models import Article
+    from retrieval.serving import current_index
 
-    if live_build() is not None or not Article.objects.filter(published=True).exists():
+    if not Article.objects.filter(published=True).exists():
+        return
+    index = current_index()
+    if index is not None and index.encoder_version == encoder_service().encoder.version:
         return
     with steps.step("Search index") as step:
         try:

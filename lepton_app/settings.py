@@ -206,6 +206,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "uvicorn.error": {"level": "INFO"},
+        "bm25s": {"level": "WARNING"},
         "faiss.loader": {"level": "WARNING"},  # tells at every start which processor it was built for
     },
 }

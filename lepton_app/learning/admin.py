@@ -11,7 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Count, IntegerField, Model, OuterRef, QuerySet, Subquery
+from django.db.models import Count, Exists, IntegerField, Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
@@ -102,7 +102,7 @@ class ConfirmedStepMixin:
             "original": found,
             "question": question,
             "consequences": consequences,
-            "submit": submit,
+            "submit_text": submit,
             "back": back,
         }
         return TemplateResponse(request, "admin/learning/confirm.html", context)
@@ -315,7 +315,7 @@ class SampleAdmin(ModelAdmin):
     """Texts with the label that stands. Saving adds an annotation; what was said before is kept."""
 
     form = SampleForm
-    list_display = ("excerpt", "label_badge", "language", "task", "created_at")
+    list_display = ("excerpt", "said", "language", "task", "created_at")
     list_filter = ("task", "language", "is_out_of_scope", ("label", LabelOfTaskFilter))
     list_select_related = ("task", "label")
     list_per_page = 50
@@ -334,12 +334,12 @@ class SampleAdmin(ModelAdmin):
         """Return the beginning of the text."""
         return Truncator(sample.text).chars(_EXCERPT_CHARS)
 
-    @display(description=_("label"), ordering="label__name", label={"scope": "warning", "none": "info"})
-    def label_badge(self, sample: Sample) -> tuple[str, str]:
-        """Return the label that stands as a badge."""
+    @display(description=_("label"), ordering="label__name")
+    def said(self, sample: Sample) -> str:
+        """Return the label that stands."""
         if sample.label is not None:
-            return "label", sample.label.name
-        return ("scope", gettext("out of scope")) if sample.is_out_of_scope else ("none", gettext("no label"))
+            return sample.label.name
+        return gettext("(out of scope)") if sample.is_out_of_scope else "–"
 
     def save_model(self, request: HttpRequest, obj: Sample, form: forms.ModelForm, change: bool) -> None:
         """Add an annotation of this person; it is what sets the sample's label."""
@@ -375,10 +375,10 @@ class AnnotationAdmin(ReadOnlyAdmin):
         """Return the beginning of the text."""
         return Truncator(annotation.sample.text).chars(_EXCERPT_CHARS)
 
-    @display(description=_("said"), ordering="label__name", label={"scope": "warning"})
-    def said(self, annotation: Annotation) -> tuple[str, str]:
-        """Return what was said as a badge."""
-        return ("label", annotation.label.name) if annotation.label is not None else ("scope", gettext("out of scope"))
+    @display(description=_("said"), ordering="label__name")
+    def said(self, annotation: Annotation) -> str:
+        """Return what was said."""
+        return annotation.label.name if annotation.label is not None else gettext("(out of scope)")
 
     @display(description=_("sample"))
     def sample_link(self, annotation: Annotation) -> SafeString:
@@ -422,8 +422,8 @@ class RunAdmin(ConfirmedStepMixin, ReadOnlyAdmin):
         "number",
         "task",
         "status_badge",
+        "at_work",
         "accuracy",
-        "method",
         "step",
         "requested_by",
         "created_at",
@@ -433,11 +433,22 @@ class RunAdmin(ConfirmedStepMixin, ReadOnlyAdmin):
     list_filter = ("task", "status", "method")
     list_select_related = ("task", "requested_by")
     fields = (
-        *("task", "status_badge", "step", "error", "method", "snapshot", "metrics_tables", "artifact"),
+        *("task", "status", "step", "error", "method", "snapshot", "metrics_tables", "artifact"),
         *("requested_by", "created_at", "started_at", "heartbeat_at", "finished_at", "took"),
     )
     readonly_fields = fields
     actions_detail = ("deploy",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        """Find with the rows which run is at work."""
+        mark = Deployment.objects.filter(run=OuterRef("pk"), ended_at__isnull=True)
+        queryset: QuerySet[Run] = super().get_queryset(request)
+        return queryset.annotate(is_at_work=Exists(mark))
+
+    @display(description=_("at work"), label={"now": "success"})
+    def at_work(self, run: Run) -> tuple[str, str] | None:
+        """Mark the run whose model is deployed."""
+        return ("now", gettext("at work")) if getattr(run, "is_at_work", False) else None
 
     @display(description=_("run"), ordering="pk")
     def number(self, run: Run) -> str:
@@ -512,7 +523,7 @@ class DeploymentAdmin(ReadOnlyAdmin):
     fields = ("task", "run", "deployed_by", "deployed_at", "ended_at")
     readonly_fields = fields
 
-    @display(description=_("state"), label={"now": "success"})
+    @display(description=_("state"), label={"now": "success", "ended": "info"})
     def state(self, deployment: Deployment) -> tuple[str, str]:
         """Return whether the model is at work, as a badge."""
         return ("now", gettext("at work")) if deployment.ended_at is None else ("ended", gettext("ended"))

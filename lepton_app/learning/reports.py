@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_ROWS = 500
+# jsonb keeps no order: what people look at first stands first, the rest by name.
+_FIRST = ("accuracy", "macro_f1", "weighted_f1", "ece", "precision", "recall", "f1", "support")
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,17 @@ def tables(metrics: Mapping[str, Any]) -> list[Table]:
     Table(title='', columns=(), rows=(('accuracy', '0.9313'), ('rows', '10,003')))
     Table(title='per label', columns=('', 'f1'), rows=(('fees', '1.0000'), ('pin', '0.5000')))
     """
-    single = [(_name(name), _value(value)) for name, value in metrics.items() if not isinstance(value, Mapping)]
+    single = [(_name(name), _value(value)) for name, value in _sorted(metrics) if not isinstance(value, Mapping)]
     found = [Table("", rows=tuple(single))] if single else []
-    for name, group in metrics.items():
+    for name, group in _sorted(metrics):
         if not isinstance(group, Mapping) or not group:
             continue
         if all(isinstance(row, Mapping) for row in group.values()):
-            columns = list(dict.fromkeys(column for row in group.values() for column in row))
-            rows = [(str(label), *(_value(row.get(column)) for column in columns)) for label, row in group.items()]
+            columns = [column for column, _ in _sorted({column: 0 for row in group.values() for column in row})]
+            rows = [(str(label), *(_value(row.get(column)) for column in columns)) for label, row in _sorted(group)]
             found.append(Table(_name(name), ("", *map(_name, columns)), tuple(rows[:MAX_ROWS])))
         else:
-            rows = [(_name(label), _value(value)) for label, value in group.items()]
+            rows = [(_name(label), _value(value)) for label, value in _sorted(group)]
             found.append(Table(_name(name), rows=tuple(rows[:MAX_ROWS])))
     return found
 
@@ -52,6 +54,11 @@ def summary(metrics: Mapping[str, Any]) -> str:
     """
     accuracy = metrics.get("accuracy")
     return f"{accuracy:.1%}".replace("%", " %") if isinstance(accuracy, int | float) else ""
+
+
+def _sorted(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    places = {name: place for place, name in enumerate(_FIRST)}
+    return sorted(values.items(), key=lambda item: (places.get(item[0], len(places)), item[0]))
 
 
 def _name(name: object) -> str:

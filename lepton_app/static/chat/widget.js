@@ -6,9 +6,9 @@
  * Optional: data-language="en|zh-hans" (else the page's language), data-theme="light|dark" (else the system's wish).
  * The script defines <lepton-chat>, appends one to the body and sets window.LeptonChat (at the end).
  *
- * Nothing is lost and nothing comes twice: a message is kept in the outbox under an id of its own until the server
- * shows it with a sequence number; after any break the same id is sent again, which the server stores once; and what
- * the server said meanwhile is fetched by the last sequence number that was seen without a gap.
+ * Nothing is lost and nothing comes twice: a message stays in the outbox under an id of its own until the server
+ * shows it with a sequence number; after a break the same id is sent again, which the server stores once, and what it
+ * said meanwhile is asked for by the last sequence number without a gap.
  *
  * The host page may forbid inline styles and scripts, and carry any style sheet.
  */
@@ -20,23 +20,9 @@
   // -- 1  Types
 
   /**
+   * @typedef {Object} Message `MessageBody` of lepton_app/chat/protocol.py
+   * @typedef {Object} Attachments `Attachments` there
    * @typedef {{number: number, title: string, section: string, quote: string, url: string}} Citation
-   * @typedef {Object} Attachments
-   * @property {{text: string, citation: number}[]} [sentences]
-   * @property {Citation[]} [citations]
-   * @property {{label: string, text: string}[]} [choices]
-   * @property {{title: string, url: string}[]} [near]
-   * @property {boolean} [offer_person]
-   *
-   * @typedef {Object} Message
-   * @property {number} sequence from 1, without a gap
-   * @property {'customer'|'assistant'|'person'|'system'} author
-   * @property {string} text
-   * @property {string} html
-   * @property {string|null} client_id
-   * @property {string} created_at
-   * @property {Attachments} attachments
-   *
    * @typedef {{id: string, text: string, at: string, failed?: string}} Unsent a message of the outbox
    * @typedef {{message: Message|null, unsent: Unsent|null, node: HTMLElement, at: Date}} Item a line of the log
    * @typedef {'idle'|'connecting'|'ready'|'broken'|'refused'} Link
@@ -105,6 +91,7 @@
     near: 'These articles may help',
     choices: 'Did you mean',
     passage: 'Passage',
+    whole_article: 'Read the whole article',
     back: 'Back',
     loading: 'Loading…',
     not_loaded: 'This could not be loaded.',
@@ -112,16 +99,12 @@
   };
   const STATUS = { assistant: 'subtitle', waiting: 'waiting', person: 'with_person', closed: 'closed' };
 
-  /** @param {string|null|undefined} tag a language tag such as "zh-CN" @returns {'en'|'zh-hans'} */
+  /** The language of a tag such as "zh-CN": Chinese of any kind, or English. */
   const languageOf = (tag) => (/^zh\b/i.test(tag || '') ? 'zh-hans' : 'en');
 
   // -- 3  Elements
 
-  /**
-   * Make an element; `onclick` and the like become listeners, other names attributes (false and null: left out).
-   *
-   * @returns {any}
-   */
+  /** Make an element; `onclick` and the like become listeners, other names attributes (false and null: left out). */
   function el(tag, attributes = {}, ...children) {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
@@ -133,7 +116,6 @@
     return node;
   }
 
-  /** A button that never submits. */
   const button = (attributes, ...children) => el('button', { type: 'button', ...attributes }, ...children);
 
   /** Text for screen readers alone. */
@@ -153,7 +135,6 @@
     language: 'M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M3.5 12h17M12 3q7 9 0 18M12 3q-7 9 0 18',
   };
 
-  /** @param {keyof typeof ICONS} name */
   function icon(name) {
     const svg = document.createElementNS(SVG, 'svg');
     svg.setAttribute('viewBox', '0 0 24 24');
@@ -176,13 +157,10 @@
 
   // -- 4  Safe HTML
 
-  /** Elements that are copied, with the attributes that are. Headings inside a message or passage become bold lines. */
-  const ALLOWED = {
-    A: ['href'], B: [], BLOCKQUOTE: [], BR: [], CODE: [], DD: [], DEL: [], DL: [], DT: [], EM: [], H1: [], H2: [],
-    H3: [], H4: [], H5: [], H6: [], HR: [], I: [], LI: [], MARK: [], OL: ['start'], P: [], PRE: [], S: [], STRONG: [],
-    SUB: [], SUP: [], TABLE: [], TBODY: [], TD: ['colspan', 'rowspan'], TH: ['colspan', 'rowspan', 'scope'], THEAD: [],
-    TR: [], UL: [],
-  };
+  /** Elements that are copied. Headings inside a message or passage become bold lines. */
+  const ALLOWED = /^(A|B|BLOCKQUOTE|BR|CODE|D[DLT]|DEL|EM|H[1-6R]|I|LI|MARK|OL|P|PRE|S|STRONG|SU[BP]|TABLE|T[DHR]|TBODY|THEAD|UL)$/;
+  /** Attributes that are copied, `href` only after a check. */
+  const ATTRIBUTES = ['href', 'start', 'colspan', 'rowspan', 'scope'];
   /** Elements that vanish with all they hold; any other one leaves its text behind. */
   const DROPPED = /^(SCRIPT|STYLE|TEMPLATE|NOSCRIPT|IFRAME|OBJECT|EMBED|SVG|MATH|FORM|SELECT|TEXTAREA|TITLE|HEAD|XMP)$/i;
 
@@ -208,13 +186,12 @@
     for (const child of from.childNodes) {
       if (child.nodeType === Node.TEXT_NODE) to.appendChild(document.createTextNode(child.data));
       if (child.nodeType !== Node.ELEMENT_NODE || DROPPED.test(child.nodeName)) continue;
-      const attributes = Object.hasOwn(ALLOWED, child.nodeName) ? ALLOWED[child.nodeName] : null;
-      if (attributes === null) {
+      if (!ALLOWED.test(child.nodeName)) {
         copyChildren(child, to, base);
         continue;
       }
       const copy = document.createElement(child.nodeName);
-      for (const name of attributes) {
+      for (const name of ATTRIBUTES) {
         const value = child.getAttribute(name);
         if (value === null) continue;
         if (name !== 'href') copy.setAttribute(name, value);
@@ -232,10 +209,9 @@
   // -- 5  Store
 
   /**
-   * What outlives a reload, one JSON object per site: {token, conversation, seen, outbox, draft, language}.
+   * What outlives a reload, one JSON object per site: {token, conversation, seen, outbox, draft, language, page}.
    *
-   * Read afresh and written at once on each change, so that several tabs agree. Where the browser blocks storage the
-   * same object lives in memory, and a reload begins a new conversation.
+   * Read afresh for each change, so that tabs agree. Where storage is blocked, memory holds it until a reload.
    */
   class Store {
     #key;
@@ -256,7 +232,6 @@
       attempt(() => localStorage.setItem(this.#key, JSON.stringify(this.#memory)));
     }
 
-    /** @returns {Unsent[]} */
     get outbox() {
       const { outbox } = this.read();
       return Array.isArray(outbox) ? outbox : [];
@@ -295,7 +270,7 @@
 
   /**
    * A websocket that greets, and comes back by itself: at once when the network or the tab does, else after
-   * 0.5, 1, 2 … 30 s, shortened at random by up to a half so that not all customers return in the same moment.
+   * 0.5, 1, 2 … 30 s, shortened at random by up to a half so that customers do not return all at once.
    */
   class Connection {
     /** @type {Link} */
@@ -304,15 +279,10 @@
     #hello;
     #onFrame;
     #onState;
-    /** @type {WebSocket|null} */
     #socket = null;
     #attempt = 0;
     #timer = 0;
 
-    /**
-     * @param {string} url
-     * @param {{hello: () => object, frame: (frame: any) => void, state: (state: Link, code: number) => void}} handlers
-     */
     constructor(url, handlers) {
       this.#url = url;
       this.#hello = handlers.hello;
@@ -320,12 +290,10 @@
       this.#onState = handlers.state;
     }
 
-    /** Connect, unless connected or refused for good. */
     start() {
       if (this.state === 'idle') this.#connect();
     }
 
-    /** Hang up and stay silent. */
     stop() {
       this.#hangUp();
       this.#change('idle');
@@ -429,7 +397,6 @@
     focus: ['#0b57d0', '#8ab4ff'],
   };
 
-  /** @param {0|1} scheme */
   const declare = (scheme) =>
     Object.entries(TOKENS).map(([name, pair]) => `--${name}:${pair[scheme]};`).join('') +
     `color-scheme:${scheme ? 'dark' : 'light'};`;
@@ -445,14 +412,12 @@
 [hidden] { display: none !important; }
 .root {
   --edge: 20px;
-  --sans: "Inter", ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "PingFang SC",
-    "Hiragino Sans GB", "Microsoft YaHei", "Noto Sans SC", "Noto Sans CJK SC", sans-serif;
-  font: 400 15px/1.5 var(--sans); color: var(--text); text-align: start; letter-spacing: normal;
-  -webkit-text-size-adjust: 100%; -webkit-font-smoothing: antialiased;
+  font: 400 15px/1.5 ui-sans-serif, system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans SC", "Noto Sans CJK SC", sans-serif; color: var(--text); text-align: start; letter-spacing: normal;
+  -webkit-text-size-adjust: 100%;
 }
 .root:lang(zh) { line-height: 1.65; }
 button, textarea { font: inherit; color: inherit; letter-spacing: inherit; }
-button { background: none; border: 0; cursor: pointer; text-align: start; touch-action: manipulation; }
+button { background: none; border: 0; cursor: pointer; text-align: start; }
 button:disabled { cursor: default; }
 :focus { outline: none; }
 :focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
@@ -537,12 +502,12 @@ a[href] { color: var(--link); text-underline-offset: 2px; }
 .meta u { text-underline-offset: 2px; }
 .followed .meta:not(.state) { display: none; }
 
-/* What servers' HTML may hold */
-.rich > * + *, .rich li + li { margin-block-start: 8px; }
+/* HTML of the server */
+.rich > * + * { margin-block-start: 8px; }
 .rich li + li { margin-block-start: 4px; }
 .rich ul, .rich ol { padding-inline-start: 22px; }
 .rich ul { list-style: disc; }
-.rich h1, .rich h2, .rich h3, .rich h4, .rich h5, .rich h6 { font-size: inherit; font-weight: 650; line-height: 1.4; }
+.rich :is(h1, h2, h3, h4, h5, h6) { font-size: inherit; font-weight: 650; line-height: 1.4; }
 .rich :is(h1, h2, h3, h4, h5, h6):not(:first-child) { margin-block-start: 18px; }
 .rich blockquote { padding-inline-start: 12px; border-inline-start: 3px solid var(--border-strong); color: var(--muted); }
 .rich code, .rich pre { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .9em; }
@@ -657,7 +622,8 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
     /** @type {Map<string, Item>} by client id, in the order of writing */ #unsent = new Map();
     /** @type {Map<string, number>} client id -> timer of the acknowledgement or of the next try */ #timers = new Map();
     /** @type {Map<string, number>} client id -> tries that failed */ #tries = new Map();
-    /** @type {Map<string, HTMLElement>} */ #days = new Map();
+    #days = new Map();
+    #unread = 0;
     #contiguous = 0;
     #gapTimer = 0;
     #noticeTimer = 0;
@@ -683,6 +649,9 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
       if (this.#life) return;
       this.#life = new AbortController();
       const { signal } = this.#life;
+      // In the top layer no transform, filter or stacking of the host page reaches it.
+      this.setAttribute('popover', 'manual');
+      attempt(() => this.showPopover());
       this.#base = this.getAttribute('host') || HOST;
       this.#site = this.getAttribute('site') || '';
       this.#store = new Store(this.#site);
@@ -690,7 +659,8 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
         `${this.#base.replace(/^http/, 'ws')}/ws/chat/${encodeURIComponent(this.#site)}/`,
         { hello: () => this.#hello(), frame: (frame) => this.#receive(frame), state: (state, code) => this.#linkChanged(state, code) },
       );
-      this.#language = languageOf(this.#store.read().language || this.getAttribute('language') || document.documentElement.lang || navigator.language);
+      const { language, page } = this.#store.read();
+      this.#language = page === this.#pageLanguage ? language : this.#pageLanguage;
       for (const unsent of this.#store.outbox) this.#addUnsent(unsent);
       this.#open = attempt(() => sessionStorage.getItem(this.#openKey)) === '1' && !this.#narrow;
       this.#render();
@@ -723,6 +693,11 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
       if (this.#life && before !== now) this.setLanguage(now);
     }
 
+    /** What the page speaks; a choice made in the widget holds as long as that stays the same. */
+    get #pageLanguage() {
+      return languageOf(this.getAttribute('language') || document.documentElement.lang || navigator.language);
+    }
+
     // 8.2  What the SDK calls
 
     open() {
@@ -746,12 +721,11 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
       else this.open();
     }
 
-    /** @param {string} language a tag: Chinese of any kind gives Chinese, all else English */
     setLanguage(language) {
       const next = languageOf(language);
       if (next === this.#language) return;
       this.#language = next;
-      this.#store.write({ language: next });
+      this.#store.write({ language: next, page: this.#pageLanguage });
       this.#loadConfig();
       this.#connection.restart();
       this.#emit('language', next);
@@ -773,10 +747,8 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
     }
 
     /**
-     * Listen: open, close, ready (connected), message (Message), status (string), unread (number), language, reset,
-     * error ({code, detail}).
-     *
-     * @returns {() => void} stops listening
+     * Listen: open, close, ready, message (Message), status (string), unread (number), language (string), reset,
+     * error ({code, detail}). Returns a function that stops listening.
      */
     on(event, listener) {
       if (!this.#listeners.has(event)) this.#listeners.set(event, new Set());
@@ -1203,11 +1175,11 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
         if (message.sequence > seen && (message.author === 'assistant' || message.author === 'person')) count += 1;
       }
       const { badge, launcher } = this.#parts;
-      const before = badge.textContent;
       badge.hidden = count === 0;
       badge.textContent = count > 99 ? '99+' : String(count);
       launcher.setAttribute('aria-label', this.#t('open') + (count ? ` (${this.#t('unread', { count })})` : ''));
-      if (before !== badge.textContent) this.#emit('unread', count);
+      if (count !== this.#unread) this.#emit('unread', count);
+      this.#unread = count;
     }
 
     // 8.7  State lines
@@ -1309,10 +1281,13 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
       if (author === 'customer') return el('div', { class: 'bubble' }, message.text);
       if (!sentences?.length) return el('div', { class: 'bubble rich' }, safeHtml(message.html || '', this.#base));
       const text = el('p');
+      let before = '';
       for (const sentence of sentences) {
         const citation = citations?.find(({ number }) => number === sentence.citation);
-        if (text.hasChildNodes()) text.append(' ');
-        text.append(sentence.text, citation ? this.#number(citation) : '');
+        // Chinese sentences stand without a space between; the word joiner keeps a number with its sentence.
+        if (/[^。！？]$/.test(before)) text.append(' ');
+        before = sentence.text;
+        text.append(sentence.text, ...(citation ? ['\u2060', this.#number(citation)] : []));
       }
       return el('div', { class: 'bubble rich' }, text);
     }
@@ -1373,7 +1348,7 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
     }
 
     /**
-     * Put the log's lines in order, moving only those that stand elsewhere: confirmed by sequence, unsent behind them.
+     * Put the log's lines in order, moving only those that stand elsewhere: stored ones by sequence, then the unsent.
      *
      * @param {Message|null} latest the message that has just come; null where the customer wrote
      */
@@ -1468,12 +1443,14 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
         if (url.origin !== new URL(this.#base).origin) throw new Error('a passage of another origin');
         const response = await fetch(url, { credentials: 'omit', signal });
         if (!response.ok) throw new Error(`${response.status}`);
-        const { title, section, html } = await response.json();
+        const { title, section, html, url: page } = await response.json();
         if (signal.aborted) return;
         if (title) heading.textContent = title;
-        text.replaceChildren();
-        if (section && section !== title) text.append(el('p', { class: 'section' }, section));
-        text.append(safeHtml(String(html || ''), this.#base));
+        const body = safeHtml(String(html || ''), this.#base);
+        if (section && !/^H/.test(body.firstElementChild?.nodeName)) body.prepend(el('p', { class: 'section' }, section));
+        const href = page && safeHref(page, this.#base);
+        if (href) body.append(el('p', {}, el('a', { href, target: '_blank', rel: 'noopener' }, this.#t('whole_article'))));
+        text.replaceChildren(body);
         const mark = text.querySelector('mark');
         if (mark) text.scrollTop = mark.offsetTop - text.offsetTop - text.clientHeight / 3;
       } catch {

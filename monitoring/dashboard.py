@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
@@ -118,7 +118,7 @@ def items_among(ids: Iterable[int], filters: Filters, *, limit: int = PAGE_ITEMS
     return [_frame(row) for row in _rows(filters.apply(Item.objects.filter(pk__in=list(ids))), limit)]
 
 
-def _rows(items: QuerySet[Item], limit: int) -> list[dict[str, Any]]:
+def _rows(items: QuerySet[Item], limit: int) -> Sequence[Mapping[str, Any]]:
     # A text may have 100,000 characters; only its beginning leaves the database.
     return list(
         items.order_by("-published_at", "-id")
@@ -127,7 +127,7 @@ def _rows(items: QuerySet[Item], limit: int) -> list[dict[str, Any]]:
     )
 
 
-def _frame(row: dict[str, Any]) -> ItemFrame:
+def _frame(row: Mapping[str, Any]) -> ItemFrame:
     return ItemFrame(
         id=row["id"],
         source=row["source"],

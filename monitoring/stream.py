@@ -300,7 +300,7 @@ class StreamWorker:
         pipeline = self.client.pipeline(transaction=True)
         for entry in entries:
             fields = {_readable(name): _readable(value) for name, value in entry.fields.items()}
-            letter = {
+            letter: dict[Any, Any] = {
                 "entry": entry.id,
                 "reason": reasons[entry.id][:_DEAD_LETTER_CHARS],
                 "at": now.astimezone(UTC).isoformat(),

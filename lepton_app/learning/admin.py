@@ -8,7 +8,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Count, Exists, IntegerField, Model, OuterRef, QuerySet, Subquery
@@ -122,8 +122,8 @@ def _count(queryset: QuerySet[Any], key: str) -> Coalesce:
     return Coalesce(Subquery(counted.values("count"), output_field=IntegerField()), 0)
 
 
-def _person(request: HttpRequest) -> AbstractBaseUser:
-    assert isinstance(request.user, AbstractBaseUser)  # admin_view lets nobody else in
+def _person(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # admin_view lets nobody else in
     return request.user
 
 

@@ -54,7 +54,7 @@ def is_drained(client: redis.Redis) -> bool:
 
 
 def letters(client: redis.Redis) -> list[dict[str, str]]:
-    entries = client.xrange(ITEMS_STREAM + ":dead")
+    entries: Any = client.xrange(ITEMS_STREAM + ":dead")
     return [{name.decode(): value.decode() for name, value in fields.items()} for _, fields in entries]
 
 

@@ -262,11 +262,13 @@ def _choose(scored: Sequence[_Scored]) -> list[_Scored]:
         by_block.setdefault((item.source.article_id, item.piece.block), []).append(item)
     ranked = sorted(scored, key=lambda item: (-item.score, item.rank, item.piece.start))
     # A lead-in says nothing without its list: it only comes with an item.
-    leads = {(item.source.article_id, item.piece.lead_in) for item in scored if item.piece.lead_in is not None}
+    leads: set[tuple[int, int | None]] = {
+        (item.source.article_id, item.piece.lead_in) for item in scored if item.piece.lead_in is not None
+    }
     best = next((item for item in ranked if not _is_lead(item, leads)), ranked[0])
     chosen: list[_Scored] = []
     for item in [best, *ranked]:
-        if len(chosen) >= MOST_SENTENCES or item.score < NEARLY_AS_GOOD * best.score:
+        if len(chosen) >= MOST_SENTENCES or (chosen and item.score < NEARLY_AS_GOOD * best.score):
             break
         if _is_lead(item, leads) and item is not best:
             for follower in _followers(item, scored)[:MOST_SENTENCES]:

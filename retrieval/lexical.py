@@ -11,6 +11,7 @@ https://arxiv.org/abs/2407.03618; its arrays are loaded memory-mapped.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ from numpy.typing import NDArray
 from lepton_app.lib.languages import has_cjk
 
 Scores = NDArray[np.float32]
+
+# The library tells each step at a level of its own; that an index is built is told by whoever builds it.
+logging.getLogger("bm25s").setLevel(logging.WARNING)
 
 STOP_WEIGHT = 0.1
 CHARACTER_WEIGHT = 0.5

@@ -104,7 +104,7 @@ def _mark(tokens: list[Token], body: str, span: tuple[int, int]) -> None:
 def _cut(child: Token, offsets: Sequence[int], span: tuple[int, int]) -> Iterator[Token]:
     """Split a text token where the marked span begins and ends; offsets are never decreasing."""
     inside = [span[0] <= offset < span[1] for offset in offsets]
-    if True not in inside:
+    if not child.content or True not in inside:  # a line break has a place in the source and no content
         yield child
         return
     first, last = inside.index(True), len(inside) - inside[::-1].index(True)

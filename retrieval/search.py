@@ -25,7 +25,7 @@ from retrieval.vectors import VectorIndex
 Rows = NDArray[np.float32]
 
 KIND = "index"
-# 1: one folder per language with vectors.faiss, the lexical files and passages.npz.
+# 1: one folder per language with vectors.faiss, the lexical files and passages.npz; index.json repeats the manifest.
 FORMAT_VERSION = 1
 # How many candidates each arm brings for every hit asked for, and at least.
 _CANDIDATES_PER_HIT = 4
@@ -268,6 +268,8 @@ class SearchIndex:
         """Write the index into an existing directory; `about` belongs into its manifest."""
         for language, partition in self.partitions.items():
             partition.save(directory / language)
+        # An artifact holds at least one file, and an index of no article is a valid one.
+        (directory / "index.json").write_text(json.dumps(self.about))
 
     @property
     def about(self) -> dict[str, Any]:

@@ -62,7 +62,8 @@ class VectorIndex:
         parameters = None
         if allowed is not None:
             ids = np.concatenate((2 * allowed, 2 * allowed + 1))
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBatch(ids))
+            # faiss gives its classes keyword arguments at import, which its types do not show.
+            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBatch(ids))  # type: ignore[call-arg]
         wanted = min(2 * count, int(self._index.ntotal))
         _, found = self._index.search(np.ascontiguousarray(row[None, :], np.float32), wanted, params=parameters)
         keys = found[0][found[0] >= 0] // 2

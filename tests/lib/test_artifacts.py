@@ -90,8 +90,7 @@ def test_a_folder_without_manifest_is_no_artifact(tmp_path: Path) -> None:
         b'{"kind": "toy"}',
         b'{"kind": "toy", "format_version": true, "created_at": "", "files": {}, "meta": {}}',
         b'{"kind": "toy", "format_version": 2, "created_at": "", "files": {"a": 1}, "meta": {}}',
-        b'{"kind": "toy", "format_version": 2, "created_at": "",'
-        b' "files": {"../x": {"sha256": "", "bytes": 0}}, "meta": {}}',
+        b'{"kind": "toy", "format_version": 2, "created_at": "", "files": {"../x": {"sha256": "", "bytes": 0}}}',
     ],
 )
 def test_a_manifest_that_is_none_is_corrupt(tmp_path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from retrieval import indexing, serving
+from retrieval import calibration, indexing, serving
 from retrieval.lexical import tokenise
 from retrieval.models import Article
 
@@ -58,6 +58,9 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> FakeService:
     service = FakeService()
     monkeypatch.setattr(indexing, "encoder_service", lambda: service)
     monkeypatch.setattr(serving, "encoder_service", lambda: service)
+    # A build asks all of them; a few are enough where builds are not what is tested.
+    few = {language: questions[::8] for language, questions in calibration.QUESTIONS.items()}
+    monkeypatch.setattr(calibration, "QUESTIONS", few)
     return service
 
 

@@ -124,7 +124,8 @@ def test_sentences_from_two_articles_are_kept_together_by_article() -> None:
 
 
 def test_nothing_is_said_twice() -> None:
-    body = "A replacement card costs $8.\n\n## Again\n\nA replacement card costs $8.\n\n## More\n\nReplacement card: costs $8."
+    same = "A replacement card costs $8."
+    body = f"{same}\n\n## Again\n\n{same}\n\n## More\n\nReplacement card: costs $8."
     sources = {1: source(1, "Cards", body)}
     answer = ask("replacement card costs", sources=sources, index=index_of(sources), threshold=0.0)
     assert len(answer.sentences) == 1

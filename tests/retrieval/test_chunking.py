@@ -9,6 +9,8 @@ from retrieval.chunking import DEFAULT_TOKEN_LIMIT, chunk_article, count_tokens,
 from tests.retrieval.conftest import CARDS, CARDS_ZH
 from tests.retrieval.test_markdown import MARKDOWN
 
+STEPS = "Open the app.\nTap Cards.\nTap Freeze."
+
 
 def test_sections_make_passages() -> None:
     assert [(c.ordinal, c.section, c.text, CARDS[c.start : c.end][:12]) for c in chunk_article(CARDS)] == [
@@ -22,8 +24,7 @@ def test_sections_make_passages() -> None:
         (
             2,
             "Freezing",
-            "You can freeze a card at once. Do it like this:\nOpen the app.\nTap Cards.\nTap Freeze.\n"
-            "A frozen card declines every payment.",
+            "You can freeze a card at once. Do it like this:\n" + STEPS + "\nA frozen card declines every payment.",
             "You can free",
         ),
     ]

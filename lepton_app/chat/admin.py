@@ -41,10 +41,11 @@ _EXCERPT_CHARS = 90
 # Beyond this many rows PostgreSQL's own estimate is shown instead of a count.
 _COUNT_UP_TO = 20_000
 _STATUS_COLOURS = {
-    Conversation.Status.WAITING.label: "danger",
-    Conversation.Status.PERSON.label: "warning",
-    Conversation.Status.ASSISTANT.label: "success",
+    Conversation.Status.WAITING.value: "danger",
+    Conversation.Status.PERSON.value: "warning",
+    Conversation.Status.ASSISTANT.value: "success",
 }
+_AUTHOR_COLOURS = {Message.Author.CUSTOMER.value: "info", Message.Author.PERSON.value: "warning"}
 
 
 class LargeTablePaginator(Paginator):
@@ -63,6 +64,11 @@ class LargeTablePaginator(Paginator):
             if estimate > _COUNT_UP_TO:
                 return estimate
         return int(super().count)
+
+
+def _unbroken(text: object) -> SafeString:
+    """Keep a short text on one line: the lists break words where a column is narrow."""
+    return format_html('<span class="whitespace-nowrap">{}</span>', text)
 
 
 class SiteForm(forms.ModelForm):
@@ -109,7 +115,7 @@ class SiteAdmin(ModelAdmin):
 class ConversationAdmin(ModelAdmin):
     """Conversations: read, take over, answer, give back, close."""
 
-    list_display = ("excerpt", "shown_status", "waiting", "site", "language", "assignee", "updated_at")
+    list_display = ("excerpt", "shown_status", "waiting", "shown_site", "language", "shown_assignee", "updated_at")
     list_display_links = ("excerpt",)
     list_filter = ("status", "site", "language", ("assignee", admin.RelatedOnlyFieldListFilter), "updated_at")
     list_select_related = ("site", "assignee")
@@ -138,20 +144,31 @@ class ConversationAdmin(ModelAdmin):
             condition |= Q(pk=uuid.UUID(search_term.strip()))
         return queryset.filter(condition), False
 
-    @display(description=_("last message"), ordering="updated_at")
+    @display(description=_("text"), ordering="updated_at")
     def excerpt(self, conversation: Conversation) -> str:
         """The beginning of the last message."""
         return Truncator(getattr(conversation, "last_text", None) or "").chars(_EXCERPT_CHARS)
 
     @display(description=_("status"), ordering="status", label=_STATUS_COLOURS)
-    def shown_status(self, conversation: Conversation) -> str:
-        """The status as a coloured label."""
-        return conversation.get_status_display()
+    def shown_status(self, conversation: Conversation) -> tuple[str, str]:
+        """The status, which decides the colour, and its name."""
+        return conversation.status, conversation.get_status_display()
 
     @display(description=_("waiting"), ordering="waiting_since", empty_value="")
-    def waiting(self, conversation: Conversation) -> str | None:
+    def waiting(self, conversation: Conversation) -> SafeString | None:
         """For how long the customer has waited for a person."""
-        return timesince(conversation.waiting_since, timezone.now()) if conversation.waiting_since else None
+        since = conversation.waiting_since
+        return _unbroken(timesince(since, timezone.now(), depth=1)) if since is not None else None
+
+    @display(description=_("site"), ordering="site__name")
+    def shown_site(self, conversation: Conversation) -> SafeString:
+        """The site's name."""
+        return _unbroken(conversation.site)
+
+    @display(description=_("assignee"), ordering="assignee__username", empty_value="")
+    def shown_assignee(self, conversation: Conversation) -> SafeString | None:
+        """Who answers."""
+        return _unbroken(conversation.assignee) if conversation.assignee is not None else None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Conversations begin in the widget alone."""
@@ -203,7 +220,7 @@ class ConversationAdmin(ModelAdmin):
             "object_id": str(conversation.pk),
             "conversation": conversation,
             "entries": transcript(conversation),
-            "status_colour": _STATUS_COLOURS.get(Conversation.Status(conversation.status).label, "info"),
+            "status_colour": _STATUS_COLOURS.get(conversation.status, "info"),
             "can_answer": request.user.has_perm(ANSWER),
             "is_open": conversation.status != Conversation.Status.CLOSED,
             "is_mine": (conversation.status, conversation.assignee_id) == (Conversation.Status.PERSON, request.user.pk),
@@ -292,7 +309,7 @@ class RouteFilter(admin.SimpleListFilter):
 class MessageAdmin(ModelAdmin):
     """Every message, to search and to read; nobody changes what was said."""
 
-    list_display = ("excerpt", "author", "route", "conversation_link", "created_at")
+    list_display = ("excerpt", "shown_author", "route", "conversation_link", "created_at")
     list_display_links = ("excerpt",)
     list_filter = ("author", RouteFilter, "conversation__site", "conversation__language", "created_at")
     list_select_related = ("conversation",)
@@ -311,6 +328,11 @@ class MessageAdmin(ModelAdmin):
     def excerpt(self, message: Message) -> str:
         """The beginning of the text."""
         return Truncator(message.text).chars(_EXCERPT_CHARS)
+
+    @display(description=_("author"), ordering="author", label=_AUTHOR_COLOURS)
+    def shown_author(self, message: Message) -> tuple[str, str]:
+        """The author, who decides the colour, and the author's name."""
+        return message.author, message.get_author_display()
 
     @display(description=_("route"), empty_value="")
     def route(self, message: Message) -> str | None:

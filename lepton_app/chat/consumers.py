@@ -173,7 +173,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         conversation_id = greeted.conversation.pk
         # Listen first, read then: a message in between comes twice and is sent once.
         await self.channel_layer.group_add(delivery.group_of(conversation_id), self.channel_name)
-        conversation, bodies = await on_database_thread(_read)(
+        conversation, bodies, is_unanswered = await on_database_thread(_enter)(
             conversation_id, frame.get("after", 0), WELCOME_MESSAGES + 1
         )
         if self._hello_timer is not None:
@@ -197,7 +197,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         )
         if has_more:
             await self._catch_up()
-        self._answer_soon()
+        # Only what was left behind: a question that comes from now on is answered by the tab that it comes from.
+        if is_unanswered:
+            self._answer_soon()
 
     async def _send_message(self, conversation_id: uuid.UUID, frame: Send) -> None:
         stored = await on_database_thread(delivery.store_customer_message)(
@@ -355,6 +357,12 @@ def _read(conversation_id: uuid.UUID, after: int, limit: int) -> tuple[Conversat
     conversation = Conversation.objects.get(pk=conversation_id)
     messages = delivery.messages_after(conversation_id, after, limit=limit)
     return conversation, [message_body(message) for message in messages]
+
+
+def _enter(conversation_id: uuid.UUID, after: int, limit: int) -> tuple[Conversation, list[MessageBody], bool]:
+    """Return what `_read` returns, and whether a question waits for the assistant."""
+    is_unanswered = delivery.next_unanswered(conversation_id) is not None
+    return *_read(conversation_id, after, limit), is_unanswered
 
 
 def _header(scope: Mapping[str, Any], name: bytes) -> str | None:

@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 Language = Literal["en", "zh"]
 Embedding = NDArray[np.float32]
+# Articles are offered with a refusal from this share of the support that an answer needs; below it they are of
+# something else.
+NEAR_FROM = 0.5
 _DJANGO_LANGUAGE: dict[Language, str] = {"en": "en", "zh": "zh-hans"}
 
 
@@ -237,9 +240,9 @@ def cited(answer: Answer) -> Draft:
 
 
 def refusal(answer: Answer) -> Draft:
-    """Say that nothing supports an answer; offer what is near, and a person."""
+    """Say that nothing supports an answer; offer what is near, when it is, and a person."""
     attachments: Attachments = {"offer_person": True}
-    if answer.near:
+    if answer.near and answer.support >= NEAR_FROM * answer.threshold:
         attachments["near"] = [{"title": title, "url": _article_url(article_id)} for article_id, title in answer.near]
         text = gettext(
             "I found no reliable answer to this in our help pages, and I would rather not guess. "

@@ -67,8 +67,12 @@ def _entry(message: Message) -> Entry:
         route=route_name(str(lineage.get("route", ""))),
         intent=str(lineage.get("intent") or ""),
         support=float(support) if support is not None else None,
-        lineage=json.dumps(lineage, ensure_ascii=False, indent=2, sort_keys=True) if lineage else "",
+        lineage=_as_text(lineage) if message.author == Message.Author.ASSISTANT else "",
     )
+
+
+def _as_text(lineage: dict[str, Any]) -> str:
+    return json.dumps(lineage, ensure_ascii=False, indent=2, sort_keys=True) if lineage else ""
 
 
 def _writer(message: Message) -> str:

@@ -50,6 +50,7 @@ WIDGET_STRINGS = {
     "near": _("These articles may help"),
     "choices": _("Did you mean"),
     "passage": _("Passage"),
+    "whole_article": _("Read the whole article"),
     "back": _("Back"),
     "loading": _("Loading…"),
     "not_loaded": _("This could not be loaded."),

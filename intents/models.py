@@ -34,7 +34,9 @@ class Intent(models.Model):
     hands_over = models.BooleanField(
         _("hands over"), default=False, help_text=_("After the reply the conversation waits for a person.")
     )
-    is_active = models.BooleanField(_("active"), default=True, help_text=_("An intent that is not active is not replied to."))
+    is_active = models.BooleanField(
+        _("active"), default=True, help_text=_("An intent that is not active is not replied to.")
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 

@@ -41,7 +41,7 @@ class Thresholds:
     about when each is at least this probable, and both together are.
     """
 
-    reply: float = 0.55
+    reply: float = 0.6
     clarify_each: float = 0.22
     clarify_both: float = 0.65
 
@@ -62,7 +62,7 @@ class Decision:
     scores: dict[str, float | bool] = field(default_factory=dict)
 
 
-def route(prediction: Prediction, *, thresholds: Thresholds = Thresholds()) -> Decision:  # noqa: B008 - frozen
+def route(prediction: Prediction, *, thresholds: Thresholds = Thresholds()) -> Decision:
     """Return the decision for one prediction.
 
     The procedure: out of scope -> search; one intent probable enough -> its reply; two that share the probability ->

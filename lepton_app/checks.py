@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as Caution
 
 _OWN_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -37,7 +38,7 @@ def translations_are_compiled(app_configs: Sequence[Any] | None, **options: Any)
             compiled = catalogue.with_suffix(".mo")
             if not compiled.exists() or compiled.stat().st_mtime < catalogue.stat().st_mtime:
                 messages.append(
-                    Warning(
+                    Caution(
                         f"The translation {catalogue.parent.parent.name} is not compiled.",
                         hint="Run `make messages`.",
                         id="lepton.W001",
@@ -72,8 +73,8 @@ def production_has_services_of_its_own(app_configs: Sequence[Any] | None, **opti
     if not missing:
         return []
     return [
-        Warning(
-            f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not set, so that embedded services are used.",
+        Caution(
+            f"Embedded services are used, because of what is not set: {', '.join(missing)}.",
             hint="Point them to servers that you run and back up.",
             id="lepton.W002",
         )
@@ -86,7 +87,7 @@ def hosts_are_named(app_configs: Sequence[Any] | None, **options: Any) -> list[C
     hosts = set(settings.ALLOWED_HOSTS)
     if "*" in hosts or hosts <= _OWN_HOSTS:
         return [
-            Warning(
+            Caution(
                 f"LEPTON_ALLOWED_HOSTS is {', '.join(sorted(hosts))}.",
                 hint="List the host names under which people reach this installation.",
                 id="lepton.W003",

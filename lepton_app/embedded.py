@@ -315,13 +315,16 @@ class Postgres(Service):
 
     @property
     def socket_path(self) -> Path:
+        """The socket on which the service listens."""
         return self.layout.socket_dir / ".s.PGSQL.5432"
 
     @property
     def pid_file(self) -> Path:
+        """The file whose first line is the process id."""
         return self.layout.postgres_dir / "postmaster.pid"
 
     def start(self) -> None:
+        """Make the cluster if there is none, clear what a kill left behind, and start the server."""
         programs = _postgres_programs()
         shutil.rmtree(_unfinished_cluster(self.layout), ignore_errors=True)
         prefix = _unprivileged_prefix(self.layout, programs)
@@ -350,6 +353,7 @@ class Postgres(Service):
         self._wait_until_it_answers(process, self._accepts_queries)
 
     def make_ready(self) -> None:
+        """Make the project's database if there is none."""
         import psycopg
         from psycopg import sql
 
@@ -401,13 +405,16 @@ class Redis(Service):
 
     @property
     def socket_path(self) -> Path:
+        """The socket on which the service listens."""
         return self.layout.redis_socket
 
     @property
     def pid_file(self) -> Path:
+        """The file whose first line is the process id."""
         return self.layout.run_dir / "redis.pid"
 
     def start(self) -> None:
+        """Start the server, which first reads its append-only file."""
         program = _redis_program()
         self.layout.redis_dir.mkdir(mode=0o700, exist_ok=True)
         self.socket_path.unlink(missing_ok=True)

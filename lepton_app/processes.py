@@ -47,7 +47,9 @@ def processes() -> tuple[Process, ...]:
                 *("--timeout-graceful-shutdown", "3", "--no-access-log", "--no-server-header"),
             ),
         ),
-        Process("worker", (*celery, "worker", "--queues", "default", "--pool", "threads", "--concurrency", "2", *quiet)),
+        Process(
+            "worker", (*celery, "worker", "--queues", "default", "--pool", "threads", "--concurrency", "2", *quiet)
+        ),
         Process(
             "training",
             # A child of its own for each run: what torch has taken is given back when it ends.
@@ -62,7 +64,7 @@ def processes() -> tuple[Process, ...]:
 
 
 def supervisor_configuration(wanted: Sequence[Process]) -> str:
-    """Return the text of a ``supervisord.conf`` that runs the processes and nothing else: no port, no control socket."""
+    """Return the text of a ``supervisord.conf`` that runs the processes, without a port or a control socket."""
     parser = configparser.RawConfigParser()
     parser["supervisord"] = {
         "nodaemon": "true",

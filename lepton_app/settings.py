@@ -8,7 +8,7 @@ safe installation on one machine: ``DEBUG`` off, only this machine's host names,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -183,7 +183,9 @@ WEB_PROCESSES = env.read_int("LEPTON_WEB_PROCESSES", default=1, minimum=1, maxim
 # --- Models -----------------------------------------------------------------------------------------------------------
 
 LEPTON_ENCODER = env.read_str("LEPTON_ENCODER")
-LEPTON_ENCODER_PRECISION = env.read_choice("LEPTON_ENCODER_PRECISION", default="int8", choices={"int8", "fp32"})
+LEPTON_ENCODER_PRECISION: Literal["int8", "fp32"] = env.read_choice(
+    "LEPTON_ENCODER_PRECISION", default="int8", choices=("int8", "fp32")
+)
 LEPTON_MODEL_THREADS = env.read_int("LEPTON_MODEL_THREADS", default=0, minimum=0, maximum=256)
 
 # --- Chat -------------------------------------------------------------------------------------------------------------
@@ -269,7 +271,9 @@ UNFOLD = {
                     _link(_("Articles"), "menu_book", "admin:retrieval_article_changelist", "retrieval.view_article"),
                     _link(_("Passages"), "segment", "admin:retrieval_passage_changelist", "retrieval.view_passage"),
                     _link(
-                        _("Index builds"), "deployed_code", "admin:retrieval_indexbuild_changelist",
+                        _("Index builds"),
+                        "deployed_code",
+                        "admin:retrieval_indexbuild_changelist",
                         "retrieval.view_indexbuild",
                     ),
                 ],
@@ -282,13 +286,17 @@ UNFOLD = {
                     _link(_("Labels"), "label", "admin:learning_label_changelist", "learning.view_label"),
                     _link(_("Samples"), "notes", "admin:learning_sample_changelist", "learning.view_sample"),
                     _link(
-                        _("Annotations"), "edit_note", "admin:learning_annotation_changelist",
+                        _("Annotations"),
+                        "edit_note",
+                        "admin:learning_annotation_changelist",
                         "learning.view_annotation",
                     ),
                     _link(_("Snapshots"), "lock", "admin:learning_snapshot_changelist", "learning.view_snapshot"),
                     _link(_("Training runs"), "model_training", "admin:learning_run_changelist", "learning.view_run"),
                     _link(
-                        _("Deployments"), "rocket_launch", "admin:learning_deployment_changelist",
+                        _("Deployments"),
+                        "rocket_launch",
+                        "admin:learning_deployment_changelist",
                         "learning.view_deployment",
                     ),
                 ],

@@ -39,6 +39,4 @@ def load() -> Loaded:
 
     if not is_empty():
         raise NotEmpty("The starter content goes into an empty database only; this one has content.")
-    return Loaded(
-        utterances=starter_content.load(), articles=load_starter_articles(), items=load_starter_items()
-    )
+    return Loaded(utterances=starter_content.load(), articles=load_starter_articles(), items=load_starter_items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -47,8 +48,8 @@ def test_every_benchmark_is_named() -> None:
     assert {name for name in names if not name.startswith("-")} <= set(re.findall(r"`([a-z-]+)`", line))
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")) + [settings.BASE_DIR / "README.md"], ids=lambda p: p.name)
-def test_links_lead_somewhere(page) -> None:  # type: ignore[no-untyped-def]  # pytest's parameter
+@pytest.mark.parametrize("page", [*sorted(DOCS.glob("*.md")), settings.BASE_DIR / "README.md"], ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://", "mailto:")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"

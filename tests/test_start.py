@@ -42,13 +42,13 @@ class Installation:
         self.output = data_dir.with_suffix(".out")
         self.running: list[subprocess.Popen[bytes]] = []
 
-    def command(self, *words: str, timeout: float = 120, **more: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, MANAGE, *words],
             env={**self.environment, **more},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=120,
             check=False,
         )
 
@@ -164,8 +164,10 @@ def test_a_port_in_use_is_named_with_the_way_out(installation: Installation) -> 
         port = str(taken.getsockname()[1])
         ended = installation.command("start", LEPTON_PORT=port)
     assert ended.returncode == 1
-    assert ended.stderr.strip().splitlines()[-1].endswith(
-        f"Port {port} is in use: stop what uses it, or set LEPTON_PORT to another port."
+    assert (
+        ended.stderr.strip()
+        .splitlines()[-1]
+        .endswith(f"Port {port} is in use: stop what uses it, or set LEPTON_PORT to another port.")
     )
 
 

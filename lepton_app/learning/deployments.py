@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from lepton_app.learning.classifier import LinearClassifier
 from lepton_app.learning.errors import DeploymentRefused, NothingToRollBack, RunNotReady
@@ -18,18 +19,24 @@ def current(task_name: str) -> Deployment | None:
     return Deployment.objects.filter(task__name=task_name, ended_at__isnull=True).select_related("run", "task").first()
 
 
-def deploy(run: Run, *, by: AbstractBaseUser | None = None) -> Deployment:
+def deploy(run: Run, *, by: User | None = None) -> Deployment:
     """Put the run's model to work and return the mark; the same model again changes nothing.
 
     The artifact is loaded before the mark moves. Raises ``RunNotReady`` or ``DeploymentRefused``; the model in place
     then goes on.
     """
     if run.status != Run.Status.READY:
-        raise RunNotReady(f"Run #{run.pk} is {run.get_status_display().lower()}; only a ready run can be deployed.")
+        raise RunNotReady(
+            gettext("Run #%(number)s is %(status)s; only a ready run can be deployed.")
+            % {"number": run.pk, "status": run.get_status_display().lower()}
+        )
     try:
         LinearClassifier.load(settings.ARTIFACTS_DIR / run.artifact)
     except ArtifactError as error:
-        raise DeploymentRefused(f"The model of run #{run.pk} cannot be loaded ({error.code}): {error}") from error
+        raise DeploymentRefused(
+            gettext("The model of run #%(number)s cannot be loaded (%(code)s): %(error)s")
+            % {"number": run.pk, "code": error.code, "error": error}
+        ) from error
     with transaction.atomic():
         Task.objects.select_for_update().get(pk=run.task_id)  # two deploys at once: one after the other
         active = Deployment.objects.filter(task_id=run.task_id, ended_at__isnull=True).first()
@@ -41,7 +48,7 @@ def deploy(run: Run, *, by: AbstractBaseUser | None = None) -> Deployment:
         return Deployment.objects.create(task_id=run.task_id, run=run, deployed_by=by)
 
 
-def roll_back(task: Task, *, by: AbstractBaseUser | None = None) -> Deployment:
+def roll_back(task: Task, *, by: User | None = None) -> Deployment:
     """Put the model to work that was at work before the present one. Raises ``NothingToRollBack``."""
     active = Deployment.objects.filter(task=task, ended_at__isnull=True).first()
     earlier = Deployment.objects.filter(task=task, ended_at__isnull=False).select_related("run").order_by("-pk")
@@ -49,5 +56,5 @@ def roll_back(task: Task, *, by: AbstractBaseUser | None = None) -> Deployment:
         earlier = earlier.exclude(run_id=active.run_id)
     found = earlier.first()
     if found is None:
-        raise NothingToRollBack(f"No earlier model of {task.name!r} has been deployed.")
+        raise NothingToRollBack(gettext("No earlier model of “%(task)s” has been deployed.") % {"task": task.name})
     return deploy(found.run, by=by)

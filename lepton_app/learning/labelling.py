@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from lepton_app.learning.errors import LearningError, UnknownTask
@@ -47,7 +47,7 @@ def annotate(
     rows: Iterable[Labelled],
     *,
     source: Annotation.Source,
-    annotator: AbstractBaseUser | None = None,
+    annotator: User | None = None,
 ) -> int:
     """Store what somebody says of texts and return how many annotations were added; all or nothing.
 

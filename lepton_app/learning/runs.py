@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from lepton_app.learning import snapshots
 from lepton_app.learning.errors import AlreadyQueued, LearningError
@@ -33,14 +34,17 @@ MAX_ATTEMPTS = 3
 Progress = Callable[[str], None]
 
 
-def request_run(task: Task, *, method: str = Run.Method.HEAD, requested_by: AbstractBaseUser | None = None) -> Run:
+def request_run(task: Task, *, method: str = Run.Method.HEAD, requested_by: User | None = None) -> Run:
     """Queue a run and return it; the caller nudges a worker after commit.
 
     Raises ``AlreadyQueued`` while another run of the task waits, ``NothingToLearn`` when the labels do not suffice.
     """
     waiting = Run.objects.filter(task=task, status=Run.Status.QUEUED).first()
     if waiting is not None:
-        raise AlreadyQueued(f"Run #{waiting.pk} of {task.name!r} waits already; it will learn the newest labels.")
+        raise AlreadyQueued(
+            gettext("Run #%(number)s of “%(task)s” waits already; it will learn the newest labels.")
+            % {"number": waiting.pk, "task": task.name}
+        )
     snapshots.freeze(task)  # refuses early, where a person reads it
     return Run.objects.create(task=task, method=method, requested_by=requested_by)
 

@@ -16,7 +16,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
+
+S = TypeVar("S", bound=str)
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -31,12 +34,13 @@ def read_str(name: str, *, default: str = "") -> str:
     return os.environ.get(name, default).strip()
 
 
-def read_choice(name: str, *, default: str, choices: Collection[str]) -> str:
+def read_choice(name: str, *, default: S, choices: Collection[S]) -> S:
     """Return a value that must be one of ``choices``."""
     value = read_str(name, default=default)
-    if value not in choices:
-        raise EnvError(f"{name} must be one of {', '.join(sorted(choices))}; it is {value!r}.")
-    return value
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise EnvError(f"{name} must be one of {', '.join(sorted(choices))}; it is {value!r}.")
 
 
 def _parse_bool(name: str, value: str) -> bool:

@@ -30,5 +30,5 @@ def publish_on_commit(group: str, event: Mapping[str, Any]) -> None:
 def _send(group: str, event: dict[str, Any]) -> None:
     try:
         async_to_sync(get_channel_layer().group_send)(group, event)
-    except Exception:  # noqa: BLE001 - the row is stored; whatever the layer raises must not undo the caller's work
+    except Exception:  # the row is stored; whatever the layer raises must not undo the caller's work
         logger.exception("live frame not sent", extra={"group": group, "event_type": event.get("type")})

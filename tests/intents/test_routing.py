@@ -23,7 +23,7 @@ def predicted(*probabilities: float, in_scope: bool = True) -> Prediction:
     ("prediction", "action", "reason"),
     [
         (predicted(0.9, 0.05), Action.REPLY, "confident"),
-        (predicted(0.55, 0.45), Action.REPLY, "confident"),
+        (predicted(0.6, 0.4), Action.REPLY, "confident"),
         (predicted(0.45, 0.40), Action.CLARIFY, "two_intents"),
         (predicted(0.5, 0.1), Action.SEARCH, "unsure"),
         (predicted(0.3, 0.25), Action.SEARCH, "unsure"),
@@ -38,7 +38,7 @@ def test_decisions(prediction: Prediction, action: Action, reason: str) -> None:
 
 
 def test_thresholds_out_of_range_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="reply must be from 0 to 1; it is 1.5"):
+    with pytest.raises(ValueError, match=r"reply must be from 0 to 1; it is 1\.5"):
         Thresholds(reply=1.5)
 
 

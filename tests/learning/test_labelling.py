@@ -63,7 +63,7 @@ def test_a_bad_row_is_named_and_nothing_is_stored(task: Task, text: str, message
 
 
 def test_an_unknown_task_is_answered_with_those_there_are(task: Task) -> None:
-    with pytest.raises(UnknownTask, match="There is no task 'topic'. Tasks: intent."):
+    with pytest.raises(UnknownTask, match=r"There is no task 'topic'\. Tasks: intent\."):
         task_named("topic")
 
 

@@ -1,0 +1,1 @@
+"""The commands of ``manage.py``, each described in ``docs/commands.md``."""

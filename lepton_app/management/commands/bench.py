@@ -22,9 +22,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add a sub-command for each module of ``lepton_app.benchmarks``."""
-        names = parser.add_subparsers(
-            dest="name", metavar="NAME", required=True, parser_class=_subparser_class(self)
-        )
+        names = parser.add_subparsers(dest="name", metavar="NAME", required=True, parser_class=_subparser_class(self))
         for found in pkgutil.iter_modules(benchmarks.__path__):
             if found.name.startswith("_"):
                 continue
@@ -51,10 +49,6 @@ def _subparser_class(command: BaseCommand) -> Any:
     """Return a parser class whose errors are ``CommandError`` when called from code, as Django's own are."""
 
     def make(**keywords: Any) -> CommandParser:
-        return CommandParser(
-            called_from_command_line=getattr(command, "_called_from_command_line", False), **keywords
-        )
+        return CommandParser(called_from_command_line=getattr(command, "_called_from_command_line", False), **keywords)
 
     return make
-
-

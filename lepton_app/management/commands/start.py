@@ -46,7 +46,9 @@ class Command(BaseCommand):
             self._check_port()
             self._check_services()
             stopping = _Stopping()
-            prepared = subprocess.Popen([sys.executable, str(settings.BASE_DIR / "manage.py"), "prepare"])
+            prepared = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
+                [sys.executable, str(settings.BASE_DIR / "manage.py"), "prepare"]
+            )
             stopping.forward_to(prepared)
             if prepared.wait() != 0 or stopping.asked:
                 raise SystemExit(130 if stopping.asked else 1)
@@ -70,7 +72,8 @@ class Command(BaseCommand):
                 if error.errno == errno.EADDRINUSE:
                     what = f"Port {settings.PORT} is in use: stop what uses it, or set LEPTON_PORT to another port."
                 else:
-                    what = f"{settings.HOST}:{settings.PORT} cannot be used ({error.strerror}): set LEPTON_HOST or LEPTON_PORT."
+                    where = f"{settings.HOST}:{settings.PORT}"
+                    what = f"{where} cannot be used ({error.strerror}): set LEPTON_HOST or LEPTON_PORT."
                 raise CommandError(what) from None
 
     def _check_services(self) -> None:
@@ -83,7 +86,7 @@ class Command(BaseCommand):
         wanted = processes()
         configuration = settings.EMBEDDED.run_dir / "supervisord.conf"
         configuration.write_text(supervisor_configuration(wanted), encoding="utf-8")
-        supervisor = subprocess.Popen(
+        supervisor = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
             [
                 *(sys.executable, "-m", "lepton_app.supervised"),
                 *(sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-n", "-c", str(configuration)),

@@ -34,12 +34,7 @@ def calibrate(
     partition: Partition, entries: Sequence[PassageEntry], sources: Mapping[int, Source], encode: Encode
 ) -> Calibration:
     """Return the calibrated threshold of one language; ``encode`` embeds the questions and sentences."""
-    remembered: dict[str, Rows] = {}
-
-    def embed(texts: Sequence[str]) -> Rows:
-        unknown = [text for text in dict.fromkeys(texts) if text not in remembered]
-        remembered.update(zip(unknown, encode(unknown), strict=True))
-        return np.stack([remembered[text] for text in texts])
+    embed = remembering(encode)
 
     def supports(questions: Sequence[str]) -> NDArray[np.float64]:
         asked = zip(questions, encode(questions), strict=True)
@@ -56,6 +51,19 @@ def calibrate(
         wrong_answer_rate=round(float(np.mean(unanswerable >= threshold)), 4),
         answered_rate=round(float(np.mean(answerable >= threshold)), 4),
     )
+
+
+def remembering(encode: Encode) -> Encode:
+    """Return ``encode`` with a memory: many questions are answered from the same sentences."""
+    remembered: dict[str, Rows] = {}
+
+    def embed(texts: Sequence[str]) -> Rows:
+        unknown = [text for text in dict.fromkeys(texts) if text not in remembered]
+        if unknown:
+            remembered.update(zip(unknown, encode(unknown), strict=True))
+        return np.stack([remembered[text] for text in texts])
+
+    return embed
 
 
 def choose_threshold(answerable: NDArray[np.float64], unanswerable: NDArray[np.float64]) -> float:

@@ -24,6 +24,7 @@ from lepton_app.lib import languages
 from lepton_app.lib.encoding import EncoderMissing, encoder_service
 from retrieval.answering import Source, compose_answer
 from retrieval.assembly import assemble_index, heading_of
+from retrieval.calibration import remembering
 from retrieval.chunking import chunk_article
 from retrieval.models import hash_body, normalise_body
 from retrieval.search import PUBLIC, Calibration, Hit, Partition, PassageEntry, SearchIndex
@@ -261,8 +262,9 @@ def refusal_auroc(
     encode: Callable[[Sequence[str]], Rows],
 ) -> float:
     """Return how often a question with an answer gets more support than one without; ties count half."""
-    supported = np.array([_support(index, sources, question, encode) for question in answerable])
-    unsupported = np.sort([_support(index, sources, question, encode) for question in unanswerable])
+    embed = remembering(encode)
+    supported = np.array([_support(index, sources, question, embed) for question in answerable])
+    unsupported = np.sort([_support(index, sources, question, embed) for question in unanswerable])
     below = np.searchsorted(unsupported, supported, side="left")
     not_above = np.searchsorted(unsupported, supported, side="right")
     return round(float(np.mean((below + not_above) / 2.0) / len(unsupported)), 4)

@@ -11,6 +11,7 @@ from pytest_django.asserts import assertContains, assertNotContains
 from retrieval.models import Article
 from tests.retrieval.conftest import CARDS
 
+pytestmark = pytest.mark.usefixtures("static_files")
 WORDS = "Express delivery costs **$18** in addition."
 
 
@@ -19,7 +20,7 @@ def cards(make_article: Callable[..., Article]) -> Article:
     return make_article("cards", CARDS)
 
 
-def test_the_page_marks_the_cited_words(client: Client, cards: Article, static_files: object) -> None:
+def test_the_page_marks_the_cited_words(client: Client, cards: Article) -> None:
     start = CARDS.index(WORDS)
     response = client.get(f"/kb/{cards.pk}/", {"start": start, "end": start + len(WORDS)})
     assertContains(
@@ -30,7 +31,7 @@ def test_the_page_marks_the_cited_words(client: Client, cards: Article, static_f
     assert response["Content-Security-Policy"].startswith("default-src 'none'")
 
 
-def test_the_page_without_a_span_marks_nothing(client: Client, cards: Article, static_files: object) -> None:
+def test_the_page_without_a_span_marks_nothing(client: Client, cards: Article) -> None:
     assertNotContains(client.get(f"/kb/{cards.pk}/"), "<mark>")
 
 
@@ -99,9 +100,7 @@ def test_only_reading_is_allowed(client: Client, cards: Article) -> None:
     assert client.delete(f"/kb/{cards.pk}.json").status_code == 405
 
 
-def test_injections_in_an_article_reach_nobody(
-    client: Client, make_article: Callable[..., Article], static_files: object
-) -> None:
+def test_injections_in_an_article_reach_nobody(client: Client, make_article: Callable[..., Article]) -> None:
     body = "<script>alert(1)</script> <img src=x onerror=alert(2)> [x](javascript:alert(3)) [y](data:text/html,z) end."
     article = make_article("bad", body, title="<script>alert(0)</script>")
     for query in ({}, {"start": "0", "end": "40"}, {"start": "30", "end": str(len(body))}):

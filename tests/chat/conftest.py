@@ -36,12 +36,12 @@ def on_thread(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def site(transactional_db: None) -> Site:
+def site(db: None) -> Site:
     return Site.objects.create(name="Shop", allowed_origins=[SITE_ORIGIN])
 
 
 @pytest.fixture
-def agent(transactional_db: None) -> User:
+def agent(db: None) -> User:
     user = User.objects.create_user("agent-login", password="a long password", first_name="Mei", is_staff=True)
     names = ("view_conversation", "answer_conversation", "view_message")
     user.user_permissions.add(*Permission.objects.filter(content_type__app_label="chat", codename__in=names))
@@ -238,7 +238,7 @@ OpenTab = Callable[..., Any]
 
 
 @pytest.fixture
-async def open_tab(site: Site, clean_redis: Any, static_files: Path) -> AsyncIterator[OpenTab]:
+async def open_tab(transactional_db: None, site: Site, clean_redis: Any, static_files: Path) -> AsyncIterator[OpenTab]:
     """Open tabs of the site; every tab is closed at the end."""
     tabs: list[Tab] = []
 

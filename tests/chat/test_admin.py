@@ -19,7 +19,7 @@ from lepton_app.chat.admin import LargeTablePaginator
 from lepton_app.chat.models import Conversation, Message, Site
 from tests.chat.conftest import FakeModels, OpenTab, on_thread
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 LIST = "/admin/chat/conversation/"
 
@@ -215,7 +215,7 @@ def test_messages_are_listed_filtered_and_read_only(agent_browser: Client, site:
     assert Message.objects.get(pk=message.pk).text == "a transfer to Norway"
 
 
-def test_a_site_is_made_with_its_origins(static_files: Path, transactional_db: None) -> None:
+def test_a_site_is_made_with_its_origins(static_files: Path) -> None:
     client = Client(headers={"host": "localhost"})
     client.force_login(User.objects.create_superuser("root"))
     address = "/admin/chat/site/add/"

@@ -29,9 +29,7 @@ class Lifespan:
         while True:
             event = await receive()
             if event["type"] == "lifespan.startup":
-                warming = asyncio.create_task(
-                    database_sync_to_async(warm_up, thread_sensitive=False)(), name="warm-up"
-                )
+                warming = asyncio.create_task(database_sync_to_async(warm_up, thread_sensitive=False)(), name="warm-up")
                 await send({"type": "lifespan.startup.complete"})
             elif event["type"] == "lifespan.shutdown":
                 if warming is not None:

@@ -119,6 +119,7 @@ _database["OPTIONS"] = {
     **_database.get("OPTIONS", {}),
     "pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10},
 }
+_database["CONN_HEALTH_CHECKS"] = True  # after a restart of PostgreSQL the pool still holds dead connections
 DATABASES = {"default": _database}
 
 # --- Redis: cache, channel layer, broker ------------------------------------------------------------------------------

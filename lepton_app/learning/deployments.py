@@ -49,12 +49,18 @@ def deploy(run: Run, *, by: User | None = None) -> Deployment:
 
 
 def roll_back(task: Task, *, by: User | None = None) -> Deployment:
-    """Put the model to work that was at work before the present one. Raises ``NothingToRollBack``."""
-    active = Deployment.objects.filter(task=task, ended_at__isnull=True).first()
-    earlier = Deployment.objects.filter(task=task, ended_at__isnull=False).select_related("run").order_by("-pk")
+    """Put the model to work that was at work before the present one; called again, the one before that.
+
+    Raises ``NothingToRollBack``.
+    """
+    history = Deployment.objects.filter(task=task).order_by("-pk")
+    active = history.filter(ended_at__isnull=True).first()
     if active is not None:
-        earlier = earlier.exclude(run_id=active.run_id)
-    found = earlier.first()
+        # Everything since the present model was first put to work has been tried and left.
+        first = history.filter(run_id=active.run_id).last()
+        assert first is not None
+        history = history.filter(pk__lt=first.pk)
+    found = history.select_related("run").first()
     if found is None:
-        raise NothingToRollBack(gettext("No earlier model of “%(task)s” has been deployed.") % {"task": task.name})
+        raise NothingToRollBack(gettext("No earlier model of '%(task)s' has been deployed.") % {"task": task.name})
     return deploy(found.run, by=by)

@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -37,7 +38,7 @@ class UserAdmin(BaseUserAdmin, ModelAdmin):
     list_filter = ("groups", "is_active", "is_staff", "is_superuser")
     search_fields = ("username", "email", "first_name", "last_name")
 
-    @display(description=_("name"), ordering="last_name")
+    @display(description=pgettext_lazy("person", "name"), ordering="last_name")
     def full_name(self, user: User) -> str:
         """Return first and last name."""
         return user.get_full_name() or "–"

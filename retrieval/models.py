@@ -156,4 +156,4 @@ class IndexBuild(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"#{self.pk} {self.status}"
+        return f"#{self.pk} {self.get_status_display()}"

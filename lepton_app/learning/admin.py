@@ -20,7 +20,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
@@ -471,7 +471,9 @@ class RunAdmin(ConfirmedStepMixin, ReadOnlyAdmin):
         if run.started_at is None or run.finished_at is None:
             return "–"
         seconds = (run.finished_at - run.started_at).total_seconds()
-        return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+        if seconds < 120:
+            return gettext("%(number)s s") % {"number": f"{seconds:.1f}"}
+        return gettext("%(number)s min") % {"number": f"{seconds / 60:.1f}"}
 
     @display(description=_("metrics"))
     def metrics_tables(self, run: Run) -> SafeString:
@@ -526,4 +528,6 @@ class DeploymentAdmin(ReadOnlyAdmin):
     @display(description=_("state"), label={"now": "success", "ended": "info"})
     def state(self, deployment: Deployment) -> tuple[str, str]:
         """Return whether the model is at work, as a badge."""
-        return ("now", gettext("at work")) if deployment.ended_at is None else ("ended", gettext("ended"))
+        return (
+            ("now", gettext("at work")) if deployment.ended_at is None else ("ended", pgettext("deployment", "ended"))
+        )

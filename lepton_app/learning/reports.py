@@ -6,7 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 MAX_ROWS = 500
+# The names that trainings give their figures; any other is shown as it is.
+_NAMES = {
+    "accuracy": _("accuracy"),
+    "macro_f1": _("macro f1"),
+    "ece": _("ece"),
+    "in_scope_refused": _("in scope refused"),
+    "holdout_rows": _("holdout rows"),
+    "rows": _("rows"),
+    "labels": _("labels"),
+}
 # jsonb keeps no order: what people look at first stands first, the rest by name.
 _FIRST = ("accuracy", "macro_f1", "weighted_f1", "ece", "precision", "recall", "f1", "support")
 
@@ -62,14 +75,14 @@ def _sorted(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _name(name: object) -> str:
-    return str(name).replace("_", " ")
+    return str(_NAMES.get(str(name), str(name).replace("_", " ")))
 
 
 def _value(value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return gettext("yes") if value else gettext("no")
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):

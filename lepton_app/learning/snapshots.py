@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext
 
 from lepton_app.learning.errors import NothingToLearn
 from lepton_app.learning.labelling import labelled_rows
@@ -38,13 +39,14 @@ def freeze(task: Task) -> Snapshot:
     counts = Counter(label for _digest, _text, label in rows)
     if len(counts) < 2:
         raise NothingToLearn(
-            f"The task {task.name!r} has {len(counts)} labels with texts; a classifier needs at least two."
+            gettext("The task '%(task)s' has %(count)s labels with texts; a classifier needs at least two.")
+            % {"task": task.name, "count": len(counts)}
         )
     thin = sorted(name for name, count in counts.items() if count < MIN_ROWS_PER_LABEL)
     if thin:
         raise NothingToLearn(
-            f"Each label needs at least {MIN_ROWS_PER_LABEL} texts. Label more of: {', '.join(thin[:10])}; "
-            "or deactivate these labels."
+            gettext("Each label needs at least %(least)s texts. Label more of: %(labels)s; or deactivate these labels.")
+            % {"least": MIN_ROWS_PER_LABEL, "labels": ", ".join(thin[:10])}
         )
     content = "".join(json.dumps([text, label], ensure_ascii=False) + "\n" for _digest, text, label in rows).encode()
     sha256 = hashlib.sha256(content).hexdigest()

@@ -100,7 +100,7 @@ class LinearClassifier:
             "dense_weights": self.dense_weights,
             "ngram_weights": self.ngram_weights,
             "bias": self.bias,
-            "idf": self.ngrams.idf,
+            "ngram_factors": self.ngrams.counts_for,
         }
         languages = {}
         for language, known in self.scope.languages.items():
@@ -142,7 +142,7 @@ class LinearClassifier:
         try:
             arrays = load_file(path / ARRAYS_FILE)
             raw = (path / VOCABULARY_FILE).read_bytes().decode("utf-8", "surrogatepass")
-            ngrams = Ngrams(raw.split("\n") if raw else [], arrays["idf"])
+            ngrams = Ngrams(raw.split("\n") if raw else [], arrays["ngram_factors"])
             languages = {
                 language: _neighbours(arrays, language, about, len(ngrams))
                 for language, about in meta["languages"].items()
@@ -188,7 +188,7 @@ def _neighbours(
     sparse = None
     if f"{language}.data" in arrays:
         parts = (arrays[f"{language}.data"], arrays[f"{language}.indices"], arrays[f"{language}.indptr"])
-        sparse = sp.csr_matrix(parts, shape=(len(dense), vocabulary))
+        sparse = sp.csr_matrix(parts, shape=(dense.shape[1], vocabulary))
     return Neighbours(
         dense=dense,
         sparse=sparse,

@@ -32,6 +32,7 @@ from lepton_app.learning.scope import THRESHOLD, fit_scope
 from lepton_app.lib.ngrams import normalise
 
 Progress = Callable[[str], None]
+_LEAST_GAIN = 1e-6  # of the loss
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class LinearConfig:
     """Training rows that make up the out-of-scope score."""
     most_neighbour_rows: int = 20_000
     """Training rows of each language that are kept as neighbours."""
-    tolerance: float = 1e-4
+    tolerance: float = 3e-5
     """The fit stops when no part of the gradient of the mean loss is larger than this."""
     iterations: int = 300
     """The fit stops after so many steps at the latest."""
@@ -96,7 +97,7 @@ def fit_linear(
     targets = np.array([column_of[label] for label in labels])
     embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
     progress(f"collecting n-grams of {len(texts)} texts")
-    ngrams = Ngrams.learn(texts, least_texts=config.least_texts)
+    ngrams = Ngrams.learn(texts, targets=targets, least_texts=config.least_texts)
     sparse = ngrams.matrix(texts)
     rows = _Rows.join(texts, embeddings, sparse, config.weights)
 
@@ -220,7 +221,7 @@ def minimise(
     """Return the point where a smooth convex function is least, by L-BFGS with backtracking.
 
     ``loss`` returns the value and the gradient. Stops when the largest part of the gradient is at most ``tolerance``,
-    after ``iterations`` steps, or when float32 allows no further descent.
+    after ``iterations`` steps, or when a step gains so little that float32 can hardly tell.
     """
     point = start.astype(np.float32)
     value, gradient = loss(point)
@@ -239,11 +240,14 @@ def minimise(
             step *= 0.5
         else:
             break
+        gain = value - new_value
         moved, change = candidate - point, new_gradient - gradient
         curvature = float(np.vdot(moved, change))
         if curvature > 1e-12:
             history.append((moved, change, 1 / curvature))
         point, value, gradient = candidate, new_value, new_gradient
+        if gain <= _LEAST_GAIN * abs(value):
+            break
     return point
 
 

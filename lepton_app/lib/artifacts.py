@@ -41,19 +41,19 @@ class ArtifactError(Exception):
     code = "artifact_error"
 
 
-class ArtifactMissing(ArtifactError):  # noqa: N818 - the name says what is wrong
+class ArtifactMissing(ArtifactError):
     """The directory, its manifest, or a file that the manifest names is not there."""
 
     code = "artifact_missing"
 
 
-class ArtifactCorrupt(ArtifactError):  # noqa: N818
+class ArtifactCorrupt(ArtifactError):
     """The manifest cannot be read, or a file has another size or sha256 than the manifest states."""
 
     code = "artifact_corrupt"
 
 
-class ArtifactIncompatible(ArtifactError):  # noqa: N818
+class ArtifactIncompatible(ArtifactError):
     """The artifact is of another kind, or of a format version that this code does not read."""
 
     code = "artifact_incompatible"

@@ -72,7 +72,7 @@ class IntentAdmin(ModelAdmin):
     readonly_fields = ("created_at", "updated_at")
     warn_unsaved_form = True
     fieldsets = (
-        (None, {"fields": ("name", ("is_active", "is_suggested", "hands_over"))}),
+        (None, {"fields": ("name", "is_active", "is_suggested", "hands_over")}),
         (_("English"), {"fields": ("title_en", "question_en", "reply_en", "description_en"), "classes": ("tab",)}),
         (_("Chinese"), {"fields": ("title_zh", "question_zh", "reply_zh", "description_zh"), "classes": ("tab",)}),
         (_("History"), {"fields": (("created_at", "updated_at"),), "classes": ("tab",)}),

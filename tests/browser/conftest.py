@@ -39,12 +39,7 @@ CHROMIUM_ARGUMENTS = [
 ]
 DESKTOP = {"width": 1280, "height": 800}
 
-BROWSER_MARKS = [
-    pytest.mark.browser,
-    pytest.mark.django_db(transaction=True),
-    # WhiteNoise reads its files synchronously, of which Django warns under ASGI; in tests a warning would be an error.
-    pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators:Warning"),
-]
+BROWSER_MARKS = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 expect.set_options(timeout=10_000)
 

@@ -62,7 +62,7 @@ class IntentAdmin(ModelAdmin):
     """Intents with their replies, and how many labelled texts each has."""
 
     form = IntentForm
-    list_display = ("name", "title_en", "title_zh", "texts", "is_suggested", "hands_over", "is_active", "updated_at")
+    list_display = ("name", "title_en", "title_zh", "texts", "is_suggested", "is_active")
     list_display_links = ("name", "title_en", "title_zh")
     list_filter = ("is_active", "is_suggested", "hands_over")
     list_select_related = ("label",)

@@ -234,12 +234,29 @@ UNFOLD = {
     "SITE_SUBHEADER": _("Support desk and market monitor"),
     "SITE_SYMBOL": "forum",
     "SITE_URL": "/",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("lepton/icon.svg")},
+    ],
     "SHOW_LANGUAGES": True,
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "8px",
     "STYLES": [lambda request: static("lepton/tokens.css"), lambda request: static("lepton/admin.css")],
     "COLORS": {
+        # The neutrals of the same file, light to dark.
+        "base": {
+            "50": "#f5f7f5",
+            "100": "#eff2ef",
+            "200": "#dbe1dd",
+            "300": "#c3ccc7",
+            "400": "#a3b3ae",
+            "500": "#7f8d88",
+            "600": "#55635e",
+            "700": "#3d4a46",
+            "800": "#2c3a37",
+            "900": "#151e1c",
+            "950": "#0f1615",
+        },
         # The shades of --lepton-accent in static/lepton/tokens.css.
         "primary": {
             "50": "#eef6f4",

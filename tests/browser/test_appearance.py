@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.test import Client
 from playwright.sync_api import expect
 
 from lepton_app.chat.models import Site
@@ -112,12 +111,3 @@ class TestInBrowser:
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         expect(page.get_by_role("button", name="Ask the assistant")).to_have_count(0)
         assert page.locator("lepton-chat").count() == 0
-
-
-def test_a_page_that_is_missing_says_so_in_both_languages(static_files: Path) -> None:
-    answer = Client().get("/nothing-here/")
-    assert answer.status_code == 404
-    assert "There is no page here" in answer.content.decode()
-    answer = Client(headers={"Accept-Language": "zh-CN"}).get("/nothing-here/")
-    assert answer.status_code == 404
-    assert '<html lang="zh-Hans">' in answer.content.decode()

@@ -54,7 +54,8 @@ def test_the_weights_are_those_of_scikit_learn() -> None:
     embeddings = embed(TEXTS)
     config = LinearConfig(inverse_regularisation=3.0, tolerance=1e-6, iterations=2000, least_texts=1)
     ours = fit_linear(TEXTS, LABELS, embeddings, encoder_version="toy-1", config=config)
-    sparse = Ngrams.learn(TEXTS).matrix(TEXTS).toarray()
+    targets = np.unique(LABELS, return_inverse=True)[1]
+    sparse = Ngrams.learn(TEXTS, targets=targets).matrix(TEXTS).toarray()
     scale = np.array([config.weights.of(text) for text in TEXTS])
     rows = np.hstack([embeddings * scale[:, :1], sparse * scale[:, 1:]])
     reference = LogisticRegression(C=3.0, max_iter=5000, tol=1e-8).fit(rows, LABELS)

@@ -56,7 +56,7 @@ def test_a_text_and_its_repetitions_do_not_vouch_for_each_other() -> None:
 def test_each_language_has_its_own_rows_and_scale() -> None:
     chinese = [f"我的卡{chr(0x4E00 + n)}丢了" for n in range(40)]
     scope, ngrams = fit(TEXTS + chinese, cloud(1, 440))
-    assert {language: len(known.dense) for language, known in scope.languages.items()} == {"en": 400, "zh": 40}
+    assert {language: known.dense.shape[1] for language, known in scope.languages.items()} == {"en": 400, "zh": 40}
     near, far = ["我的卡丢了"], ["附近哪里有电影院"]
     row = cloud(4, 1)
     assert scope.scores(near, row, ngrams.matrix(near))[0] > 0 > scope.scores(far, row, ngrams.matrix(far))[0]
@@ -70,7 +70,7 @@ def test_a_language_without_rows_is_compared_with_the_other() -> None:
 
 def test_many_rows_are_thinned_out() -> None:
     scope, _ = fit(TEXTS, cloud(1, 400), most_rows=50)
-    assert len(scope.languages["en"].dense) == 50
+    assert scope.languages["en"].dense.shape == (8, 50)
 
 
 def test_one_text_stands_alone() -> None:

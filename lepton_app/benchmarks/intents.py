@@ -90,9 +90,10 @@ def run(options: dict[str, Any], progress: Progress) -> dict[str, Any]:
         raise CommandError("--oos-valid places the threshold for the texts of --oos: give --oos as well.")
     served: Precision = settings.LEPTON_ENCODER_PRECISION
     wanted: list[Precision] = [served]
-    wanted += [precision for precision in ("int8", "fp32") if precision not in wanted]  # type: ignore[misc]
-    if not options["fp32"] and served != "fp32":
-        wanted.remove("fp32")
+    if served != "int8":
+        wanted.append("int8")
+    if options["fp32"] and served != "fp32":
+        wanted.append("fp32")
     directory = encoder_directory(progress)
     outcomes: dict[Precision, _Outcome] = {}
     about: dict[str, Any] = {}
@@ -100,9 +101,7 @@ def run(options: dict[str, Any], progress: Progress) -> dict[str, Any]:
         encoder = TextEncoder(directory, precision=precision, threads=settings.LEPTON_MODEL_THREADS)
         encoder.warm_up()
         try:
-            outcomes[precision], about = measure(
-                options, encoder, lambda line, precision=precision: progress(f"{precision}: {line}")
-            )
+            outcomes[precision], about = measure(options, encoder, _prefixed(precision, progress))
         except NothingToLearn as error:
             raise CommandError(f"{options['smp2019'] or options['train']}: {error}") from error
     outcome = outcomes[served]
@@ -123,6 +122,10 @@ def run(options: dict[str, Any], progress: Progress) -> dict[str, Any]:
         figures["oos_auroc"] = auroc(np.array(outcome.scores), np.array(outcome.outside))
         figures["oos_recall"] = 1 - float(np.mean(outcome.outside_in_scope))
     return rounded(figures, digits=5)
+
+
+def _prefixed(name: str, progress: Progress) -> Progress:
+    return lambda line: progress(f"{name}: {line}")
 
 
 def _files(options: dict[str, Any], encoder: TextEncoder, progress: Progress) -> tuple[_Outcome, dict[str, Any]]:

@@ -5,7 +5,7 @@ The steps of ``fit_linear``:
 1. collect the n-grams, make the rows;
 2. fit on the training side of hold-outs, split by normalised text and stratified by label, and find the temperature
    under which the held-out labels are most likely;
-3. fit on all rows, starting from the last of those fits;
+3. fit on all rows, from nothing like each fit before: no fit knows of the rows that it is judged by;
 4. keep the rows as neighbours for the out-of-scope score, and find its scale.
 
 The embeddings must be of the precision that will be served: a head fitted on fp32 rows loses a point on int8 rows.
@@ -55,8 +55,9 @@ class LinearConfig:
     """Training rows that make up the out-of-scope score."""
     most_neighbour_rows: int = 20_000
     """Training rows of each language that are kept as neighbours."""
-    tolerance: float = 3e-5
-    """The fit stops when no part of the gradient of the mean loss is larger than this."""
+    tolerance: float = 1e-4
+    """The fit stops when no part of the gradient of the mean loss is larger than this. A smaller one costs accuracy as
+    well as time: in five folds of BANKING77's training texts 1e-4 gave .926 and 3e-5 gave .925."""
     iterations: int = 300
     """The fit stops after so many steps at the latest."""
     seed: int = 0
@@ -103,21 +104,20 @@ def fit_linear(
 
     fold_of = stratified_folds(texts, labels, folds=config.folds, seed=config.seed)
     held_logits, held_targets = [], []
-    parameters = np.zeros((rows.width, len(names)), dtype=np.float32)
     for fold in range(config.folds if len(texts) <= config.cross_fit_rows else 1):
         held = np.flatnonzero(fold_of == fold)
         if not len(held):
             continue
         progress(f"fitting without hold-out {fold + 1}")
         rest = np.flatnonzero(fold_of != fold)
-        parameters = _fit(rows.take(rest), targets[rest], parameters, config)
+        parameters = _fit(rows.take(rest), targets[rest], len(names), config)
         held_logits.append(rows.take(held).logits(parameters))
         held_targets.append(targets[held])
     temperature = 1.0
     if held_targets:
         temperature = fit_temperature(np.concatenate(held_logits), np.concatenate(held_targets))
     progress(f"fitting on all {len(texts)} texts")
-    parameters = _fit(rows, targets, parameters, config)
+    parameters = _fit(rows, targets, len(names), config)
     progress("keeping neighbours for the out-of-scope score")
     scope = fit_scope(
         texts,
@@ -185,8 +185,9 @@ class _Rows:
         return np.concatenate(parts, dtype=np.float32)
 
 
-def _fit(rows: _Rows, targets: NDArray[np.int64], start: Floats, config: LinearConfig) -> Floats:
+def _fit(rows: _Rows, targets: NDArray[np.int64], labels: int, config: LinearConfig) -> Floats:
     """Minimise the mean cross-entropy plus ``|W|^2 / (2 C n)``, the bias left free, as scikit-learn states it."""
+    start = np.zeros((rows.width, labels), dtype=np.float32)
     number = len(targets)
     every = np.arange(number)
     penalty = np.float32(1 / (config.inverse_regularisation * number))

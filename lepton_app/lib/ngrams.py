@@ -5,9 +5,11 @@ one or two characters long (triples gained nothing in cross-validation). Every o
 within the word, with a space on either side that marks where it begins and ends (``" car"`` is not ``"scar "``); so a
 misspelt word still shares most of its n-grams.
 
-A text's first and last one to three characters are features of their own (``^`` and ``$``): what a sentence opens and
-closes with says much about what it asks, in Chinese above all.
+The first and last one to three characters of a text with Chinese in it are features of their own (``^`` and ``$``):
+what a sentence opens and closes with says much about what it asks. In English that gained nothing.
 
+>>> ngrams("ab c")
+[' a', 'ab', 'b ', ' ab', 'ab ', ' ab ', ' c', 'c ', ' c ']
 >>> ngrams("ab 卡了")
 [' a', 'ab', 'b ', ' ab', 'ab ', ' ab ', '卡', '了', '卡了', '^a', '^ab', '^ab ', '了$', '卡了$', ' 卡了$']
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from lepton_app.lib.languages import CJK_CLASS
+from lepton_app.lib.languages import CJK_CLASS, has_cjk
 
 WORD_LENGTHS = (2, 5)
 CJK_LENGTHS = (1, 2)
@@ -44,25 +46,20 @@ def ngrams(text: str) -> list[str]:
     A word longer than 64 characters is cut. An empty text has none.
 
     >>> ngrams(""), ngrams("I")
-    ([], [' i', 'i ', ' i ', '^i', 'i$'])
+    ([], [' i', 'i ', ' i '])
     """
     grams: list[str] = []
     plain = normalise(text)
     for piece in _PIECES.findall(plain):
-        if _is_cjk(piece):
+        if has_cjk(piece):
             chunk, (shortest, longest) = piece, CJK_LENGTHS
         else:
             chunk, (shortest, longest) = f" {piece[:_LONGEST_WORD]} ", WORD_LENGTHS
         for length in range(shortest, min(longest, len(chunk)) + 1):
             grams.extend([chunk[start : start + length] for start in range(len(chunk) - length + 1)])
+    if not has_cjk(plain):
+        return grams
     edges = [length for length in EDGE_LENGTHS if length <= len(plain)]
     grams.extend([f"^{plain[:length]}" for length in edges])
     grams.extend([f"{plain[-length:]}$" for length in edges])
     return grams
-
-
-def _is_cjk(piece: str) -> bool:
-    return _CJK_PIECE.match(piece) is not None
-
-
-_CJK_PIECE = re.compile(rf"[{CJK_CLASS}]")

@@ -14,6 +14,11 @@ from lepton_app.lib import artifacts
 from lepton_app.lib.artifacts import ArtifactCorrupt, ArtifactIncompatible, ArtifactMissing
 from tests.learning.test_linear import LABELS, TEXTS, embed
 
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
 QUESTIONS = [*TEXTS[::7], "where is it", "我的卡 lost", "", "今天天气怎么样", "\x00", "余额?"]
 
 
@@ -92,7 +97,7 @@ def test_an_artifact_of_another_kind_is_refused(tmp_path: Path) -> None:
         kind="encoder",
         format_version=1,
         meta={},
-        write=lambda directory: (directory / "a").write_bytes(b"a") and None,
+        write=lambda directory: _write(directory / "a", b"a"),
     )
     with pytest.raises(ArtifactIncompatible):
         LinearClassifier.load(path)

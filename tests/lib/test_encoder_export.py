@@ -9,6 +9,10 @@ from lepton_app.lib import artifacts, encoder_export
 from lepton_app.lib.encoder_export import ExportError, check_texts, current_encoder, export_encoder, source_key
 
 
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
 def test_check_texts_mix_lengths_up_to_the_longest() -> None:
     texts = check_texts(lambda text: len(text.split()) + 2, longest=256)
     lengths = sorted(len(text.split()) + 2 for text in texts)
@@ -34,7 +38,7 @@ def test_the_newest_valid_export_of_the_source_is_current(tmp_path: Path) -> Non
             kind="encoder",
             format_version=1,
             meta={"source": source_key(source)},
-            write=lambda directory: (directory / "model.onnx").write_bytes(b"weights") and None,
+            write=lambda directory: _write(directory / "model.onnx", b"weights"),
         )
 
     assert current_encoder(tmp_path, None) is None

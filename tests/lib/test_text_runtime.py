@@ -15,6 +15,10 @@ from lepton_app.lib.artifacts import ArtifactCorrupt, ArtifactIncompatible, Arti
 from lepton_app.lib.text_runtime import EncoderClosed, EncoderService, Rows, TextEncoder, plan_batches
 
 
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
 @given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 2000))
 def test_batches_hold_each_text_once_and_keep_to_the_budget(lengths: list[int], budget: int) -> None:
     batches = list(plan_batches(lengths, batch_tokens=budget))
@@ -148,7 +152,7 @@ def test_a_folder_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
         kind="toy",
         format_version=1,
         meta={},
-        write=lambda directory: (directory / "a").write_text("a") and None,
+        write=lambda directory: _write(directory / "a", b"a"),
     )
     with pytest.raises(ArtifactIncompatible):
         TextEncoder(other)

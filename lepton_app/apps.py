@@ -11,5 +11,5 @@ class LeptonConfig(AppConfig):
     verbose_name = "Lepton"
 
     def ready(self) -> None:
-        """Make the checks known; the module registers them when it is imported."""
-        from lepton_app import checks  # noqa: F401 - imported for its registrations
+        """Make the checks known, and the Celery application: without it tasks would be sent to Celery's default."""
+        from lepton_app import celery, checks  # noqa: F401 - imported for what they register

@@ -132,6 +132,8 @@ CELERY_BROKER_URL = embedded.celery_broker_url(REDIS_URL)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True  # the row is the job: its state is read there
 CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1}  # a person waits; the sweep does not
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -219,12 +221,15 @@ LOGGING = {
 
 
 def _link(title: Any, icon: str, url_name: str, permission: str) -> dict[str, Any]:
-    """Return one entry of the sidebar, shown to people who hold ``permission``."""
+    """Return one entry of the sidebar, shown to people who hold ``permission`` and marked on its own pages alone."""
+    link = reverse_lazy(url_name)
     return {
         "title": title,
         "icon": icon,
-        "link": reverse_lazy(url_name),
+        "link": link,
         "permission": lambda request: request.user.has_perm(permission),
+        # Unfold itself looks for the address anywhere in the path: /admin/monitoring/item/ holds /monitoring/.
+        "active": lambda request: request.path.startswith(str(link)),
     }
 
 
@@ -237,6 +242,7 @@ UNFOLD = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("lepton/icon.svg")},
     ],
+    "DASHBOARD_CALLBACK": "lepton_app.home.dashboard",
     "SHOW_LANGUAGES": True,
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
@@ -270,7 +276,7 @@ UNFOLD = {
             "800": "#1e433f",
             "900": "#1b3835",
             "950": "#0b201e",
-        }
+        },
     },
     "SIDEBAR": {
         "show_search": True,

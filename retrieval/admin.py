@@ -20,7 +20,7 @@ from retrieval import publishing
 from retrieval.indexing import request_build
 from retrieval.markdown import render_html
 from retrieval.models import Article, IndexBuild, Passage
-from retrieval.tasks import nudge_on_commit
+from retrieval.tasks import nudge_index_worker
 
 _EXCERPT_CHARACTERS = 160
 
@@ -102,7 +102,7 @@ class ArticleAdmin(ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Article, form: ModelForm[Article], change: bool) -> None:
         """Save as an operation does, and have the index built."""
         publishing.save_article(obj)
-        nudge_on_commit()
+        nudge_index_worker()
 
     def delete_model(self, request: HttpRequest, obj: Article) -> None:
         """Delete the article and have the index built without it."""
@@ -129,7 +129,7 @@ class ArticleAdmin(ModelAdmin):
         self._say_scheduled(request, queryset.count())
 
     def _say_scheduled(self, request: HttpRequest, count: int) -> None:
-        nudge_on_commit()
+        nudge_index_worker()
         text = ngettext(
             "%(count)d article changed; the index is being built.",
             "%(count)d articles changed; the index is being built.",
@@ -213,4 +213,4 @@ class IndexBuildAdmin(ReadOnlyAdmin):
 
 def _schedule_build() -> None:
     request_build()
-    nudge_on_commit()
+    nudge_index_worker()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from celery import shared_task
-from django.db import transaction
 
+from lepton_app.lib.nudges import nudge_on_commit
 from retrieval.indexing import run_queued_build
 from retrieval.models import IndexBuild
 
@@ -22,6 +22,6 @@ def sweep_index_builds() -> None:
         run_queued_build()
 
 
-def nudge_on_commit() -> None:
+def nudge_index_worker() -> None:
     """Send `rebuild_index` to the worker once the current transaction has committed."""
-    transaction.on_commit(rebuild_index.delay)
+    nudge_on_commit(rebuild_index)

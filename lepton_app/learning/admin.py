@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.db.models import Count, Exists, IntegerField, Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -30,6 +28,7 @@ from lepton_app.learning import deployments, labelling, reports, runs, tasks
 from lepton_app.learning.errors import LearningError
 from lepton_app.learning.labelling import Labelled
 from lepton_app.learning.models import Annotation, Deployment, Label, Run, Sample, Snapshot, Task
+from lepton_app.lib.nudges import nudge_on_commit
 
 TRAIN = "learning.add_run"
 DEPLOY = "learning.deploy_run"
@@ -189,7 +188,7 @@ class TaskAdmin(ConfirmedStepMixin, ModelAdmin):
         def step() -> str:
             run = runs.request_run(task, method=Run.Method.HEAD, requested_by=_person(request))
             # The row is the job: when the nudge cannot be sent, the sweep finds the row.
-            transaction.on_commit(partial(tasks.execute_run.delay, run.pk), robust=True)
+            nudge_on_commit(tasks.execute_run, run.pk)
             return gettext("Run #%(number)s is queued.") % {"number": run.pk}
 
         return self.confirmed_step(

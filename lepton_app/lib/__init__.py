@@ -8,4 +8,5 @@
 ``ngrams``          the character n-grams of a text
 ``deployed``        hold an object, notice that another one is deployed, swap without a gap
 ``live``            send a frame to a channel group once the transaction has committed
+``nudges``          tell a worker that a row waits, once the transaction has committed
 """

@@ -64,7 +64,7 @@ def test_the_nudge_goes_out_after_the_commit(
     monkeypatch.setattr(tasks.rebuild_index, "delay", lambda: sent.append("rebuild"))
     with django_capture_on_commit_callbacks() as callbacks:  # type: ignore[attr-defined]
         save_article(make_article("fees", "It costs $1."))
-        tasks.nudge_on_commit()
+        tasks.nudge_index_worker()
         assert sent == []
     for callback in callbacks:
         callback()

@@ -41,7 +41,6 @@ from lepton_app.lib.text_runtime import (
     Model,
     Precision,
     Rows,
-    physical_cores,
     plan_batches,
 )
 
@@ -337,12 +336,12 @@ def _quantise(draft: Path, *, reduce_range: bool) -> None:
 
 def _onnx_rows(draft: Path, precision: Precision, reference: _Reference, texts: Sequence[str]) -> Rows:
     """Encode with an unpublished draft: fp32 all in one batch, int8 in the batches that serving makes."""
-    model = Model(draft, precision, physical_cores(), reference.max_length)
+    model = Model(draft, precision, 1, reference.max_length)
     tokens = model.tokenise(texts)
     budget = BATCH_TOKENS if precision == "int8" else len(texts) * reference.max_length
     rows = np.empty((len(texts), reference.dimension), dtype=np.float32)
     for batch in plan_batches([len(ids) for ids in tokens], batch_tokens=budget):
-        rows[batch] = model.run(model.wide, [tokens[position] for position in batch])
+        rows[batch] = model.run([tokens[position] for position in batch])
     return rows
 
 

@@ -72,6 +72,7 @@ class Fact:
     value: str
     url: str = ""
     detail: str = ""
+    since: str = ""
     moment: datetime | None = None
     is_missing: bool = False
 
@@ -286,9 +287,9 @@ def facts(user: AbstractUser, now: datetime) -> list[Fact]:
     """Return what answers customers, and what there is for those who label or watch the news."""
     found: list[Fact] = []
     if user.has_perm("learning.view_deployment"):
-        found.append(_classifier_fact())
+        found.append(_classifier_fact(now))
     if user.has_perm("retrieval.view_indexbuild"):
-        found += _index_facts()
+        found += _index_facts(now)
     if user.has_perm("learning.view_sample"):
         address = reverse("admin:learning_sample_changelist")
         found.append(Fact(gettext("Labelled texts"), f"{Sample.objects.count():,}", address))
@@ -299,7 +300,7 @@ def facts(user: AbstractUser, now: datetime) -> list[Fact]:
     return found
 
 
-def _classifier_fact() -> Fact:
+def _classifier_fact(now: datetime) -> Fact:
     name = gettext("Intent classifier")
     deployment = deployments.current(classifier.TASK)
     if deployment is None:
@@ -313,10 +314,12 @@ def _classifier_fact() -> Fact:
     elif accuracy:
         detail = gettext("%(accuracy)s right on held-out texts") % {"accuracy": accuracy}
     address = reverse("admin:learning_deployment_change", args=[deployment.pk])
-    return Fact(name, gettext("Run #%(number)s") % {"number": run.pk}, address, detail, deployment.deployed_at)
+    since = gettext("Deployed %(time)s ago") % {"time": timesince(deployment.deployed_at, now, depth=1)}
+    value = gettext("Run #%(number)s") % {"number": run.pk}
+    return Fact(name, value, address, detail, since, deployment.deployed_at)
 
 
-def _index_facts() -> list[Fact]:
+def _index_facts(now: datetime) -> list[Fact]:
     name = gettext("Search index")
     build = IndexBuild.objects.filter(is_live=True).first()
     if build is None:
@@ -325,8 +328,10 @@ def _index_facts() -> list[Fact]:
         return [Fact(name, gettext("None at work"), address, detail, is_missing=True)]
     passages = ngettext("%(count)s passage", "%(count)s passages", build.passages) % {"count": f"{build.passages:,}"}
     address = reverse("admin:retrieval_indexbuild_change", args=[build.pk])
+    built = build.finished_at or build.created_at
+    since = gettext("Built %(time)s ago") % {"time": timesince(built, now, depth=1)}
     return [
-        Fact(name, passages, address, moment=build.finished_at),
+        Fact(name, passages, address, since=since, moment=built),
         Fact(gettext("Encoder"), build.encoder_version or "–"),
     ]
 

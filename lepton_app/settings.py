@@ -233,7 +233,7 @@ def _link(title: Any, icon: str, url_name: str, permission: str) -> dict[str, An
     }
 
 
-UNFOLD = {
+UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Lepton",
     "SITE_HEADER": "Lepton",
     "SITE_SUBHEADER": _("Support desk and market monitor"),

@@ -27,7 +27,7 @@ from django.utils.translation import gettext
 from numpy.typing import NDArray
 
 from intents import catalogue, classifier
-from intents.routing import Action, Decision, route
+from intents.routing import Action, Decision, Thresholds, route
 from lepton_app.chat import delivery, handover
 from lepton_app.chat.models import Message
 from lepton_app.chat.protocol import Attachments, Choice, Citation, CitedSentence
@@ -44,6 +44,7 @@ Embedding = NDArray[np.float32]
 # Articles are offered with a refusal from this share of the support that an answer needs; below it they are of
 # something else.
 NEAR_FROM = 0.5
+THRESHOLDS = Thresholds()
 _DJANGO_LANGUAGE: dict[Language, str] = {"en": "en", "zh": "zh-hans"}
 
 
@@ -132,23 +133,27 @@ def _compose(question: Message, language: Language, embedding: Embedding | None,
     with translation.override(_DJANGO_LANGUAGE[language]):
         if embedding is None:
             return unavailable()
+        draft, is_compared = None, False
         try:
             decision = _decide(question, embedding, record)
             draft = _draft_of_intents(decision, language)
+            # Somebody who asks for a person gets one, whatever the documents say about opening hours.
+            is_compared = decision.action is Action.COMPARE and (draft is None or draft.person_reason is None)
         except Exception as error:  # noqa: BLE001 - the knowledge base may still know the answer
             record.failed("classifier", error)
-            draft = None
-        if draft is not None:
+        if draft is not None and not is_compared:
             return draft
         try:
             with record.timed("search"):
                 answer = serving.answer_question(question.text, embedding=embedding, language=language)
         except Exception as error:  # noqa: BLE001 - see above; here the customer is told
             record.failed("search", error)
-            return unavailable()
+            return draft or unavailable()
         record.fields["retrieval"] = dict(answer.lineage)
         record.fields["support"] = round(answer.support, 4)
         record.fields["support_threshold"] = answer.threshold
+        if draft is not None and (answer.refused or answer.support < THRESHOLDS.strong_support):
+            return draft
         return refusal(answer) if answer.refused else cited(answer)
 
 
@@ -163,7 +168,7 @@ def _decide(question: Message, embedding: Embedding, record: _Record) -> Decisio
             decision = Decision(Action.SEARCH, "no_classifier")
         else:
             with record.timed("classify"):
-                decision = route(model.classify(question.text, embedding))
+                decision = route(model.classify(question.text, embedding), thresholds=THRESHOLDS)
             record.fields["classifier_version"] = model.version
     record.fields["decision"] = decision.action.value
     record.fields["reason"] = decision.reason
@@ -193,7 +198,7 @@ def _chosen_intent(question: Message) -> str | None:
 
 def _draft_of_intents(decision: Decision, language: Language) -> Draft | None:
     """The draft when the catalogue settles it; None when the documents must be searched."""
-    if decision.action is Action.REPLY and decision.intent is not None:
+    if decision.action in {Action.REPLY, Action.COMPARE} and decision.intent is not None:
         entry = catalogue.entry(decision.intent)
         if entry is not None:
             reason = "intent" if entry.hands_over else None

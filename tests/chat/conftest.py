@@ -132,8 +132,9 @@ class FakeClassifier:
         for word, labels in self.models.words.items():
             if word in text:
                 shares = (0.95,) if len(labels) == 1 else (0.5, 0.4)
-                return Prediction(labels=labels, probabilities=shares, scope_score=0.9, in_scope=True)
-        return Prediction(labels=("greeting",), probabilities=(0.9,), scope_score=0.1, in_scope=False)
+                score = 0.9 if "detail" in text else 1.8  # a detail is not typical of its intent
+                return Prediction(labels=labels, probabilities=shares, scope_score=score, in_scope=True)
+        return Prediction(labels=("greeting",), probabilities=(0.9,), scope_score=-0.1, in_scope=False)
 
 
 @pytest.fixture
@@ -153,8 +154,13 @@ class Tab:
         from lepton_app.asgi import application
 
         scope = {
-            "type": "websocket", "path": path, "raw_path": path.encode(), "query_string": b"",
-            "headers": headers, "subprotocols": [], "client": ["127.0.0.1", 1],
+            "type": "websocket",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": headers,
+            "subprotocols": [],
+            "client": ["127.0.0.1", 1],
         }
         self._app = ApplicationCommunicator(application, scope)
         self._is_open = False

@@ -213,9 +213,7 @@ async def test_more_messages_than_a_welcome_holds_follow_in_order(
     assert [(await back.frame())["message"]["sequence"] for _ in range(5)] == [4, 5, 6, 7, 8]
 
 
-async def test_a_reply_that_was_never_made_is_made_at_the_next_hello(
-    open_tab: OpenTab, models: FakeModels
-) -> None:
+async def test_a_reply_that_was_never_made_is_made_at_the_next_hello(open_tab: OpenTab, models: FakeModels) -> None:
     tab = await open_tab()
     welcome = await tab.hello()
     # As a process leaves it that dies between storing the message and answering it.
@@ -572,7 +570,16 @@ async def test_a_conversation_of_another_site_is_refused(open_tab: OpenTab, mode
 
 @pytest.mark.parametrize(
     "origin",
-    [None, "", "null", "https://evil.example", "http://shop.example", "https://shop.example.evil.example", "file://", "http://["],
+    [
+        None,
+        "",
+        "null",
+        "https://evil.example",
+        "http://shop.example",
+        "https://shop.example.evil.example",
+        "file://",
+        "http://[",
+    ],
 )
 async def test_pages_of_other_origins_are_refused(open_tab: OpenTab, models: FakeModels, origin: str | None) -> None:
     tab = await open_tab(origin=origin)

@@ -65,9 +65,10 @@ def test_any_text_is_refused_by_a_code(text: str) -> None:
 
 
 @settings(deadline=None)  # other workers may hold the processor
-@given(st.sampled_from(["hello", "send", "handover"]), st.dictionaries(
-    st.sampled_from(["token", "conversation", "after", "language", "client_id", "text", "more"]), JSON
-))
+@given(
+    st.sampled_from(["hello", "send", "handover"]),
+    st.dictionaries(st.sampled_from(["token", "conversation", "after", "language", "client_id", "text", "more"]), JSON),
+)
 def test_any_fields_are_taken_or_refused_by_a_code(kind: str, fields: dict[str, Any]) -> None:
     code = None
     try:

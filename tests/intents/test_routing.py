@@ -10,11 +10,11 @@ from intents.routing import Action, Thresholds, route
 from lepton_app.learning.classifier import Prediction
 
 
-def predicted(*probabilities: float, in_scope: bool = True) -> Prediction:
+def predicted(*probabilities: float, in_scope: bool = True, scope_score: float = 1.8) -> Prediction:
     return Prediction(
         labels=tuple(f"intent_{number}" for number in range(len(probabilities))),
         probabilities=probabilities,
-        scope_score=0.7 if in_scope else 0.1,
+        scope_score=scope_score if in_scope else -0.1,
         in_scope=in_scope,
     )
 
@@ -29,6 +29,11 @@ def predicted(*probabilities: float, in_scope: bool = True) -> Prediction:
         (predicted(0.3, 0.25), Action.SEARCH, "unsure"),
         (predicted(0.99, 0.01, in_scope=False), Action.SEARCH, "out_of_scope"),
         (predicted(1.0), Action.REPLY, "confident"),
+        (predicted(0.9, 0.05, scope_score=1.2), Action.COMPARE, "not_typical"),
+        (predicted(0.7, 0.05, scope_score=0.6), Action.COMPARE, "not_typical"),
+        (predicted(0.7, 0.05, scope_score=0.4), Action.SEARCH, "unsure"),
+        (predicted(0.95, 0.05, scope_score=0.1), Action.COMPARE, "not_typical"),
+        (predicted(0.45, 0.40, scope_score=0.6), Action.CLARIFY, "two_intents"),
     ],
 )
 def test_decisions(prediction: Prediction, action: Action, reason: str) -> None:
@@ -40,12 +45,14 @@ def test_decisions(prediction: Prediction, action: Action, reason: str) -> None:
 def test_thresholds_out_of_range_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"reply must be from 0 to 1; it is 1\.5"):
         Thresholds(reply=1.5)
+    with pytest.raises(ValueError, match="odd must not be above typical"):
+        Thresholds(odd=2.0)
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.booleans())
 def test_every_prediction_has_exactly_one_outcome(first: float, second: float, in_scope: bool) -> None:
     high, low = max(first, second), min(first, second)
     decision = route(predicted(high, low, in_scope=in_scope))
-    assert (decision.intent is not None) == (decision.action is Action.REPLY)
+    assert (decision.intent is not None) == (decision.action in {Action.REPLY, Action.COMPARE})
     assert (len(decision.alternatives) == 2) == (decision.action is Action.CLARIFY)
     assert in_scope or decision.action is Action.SEARCH

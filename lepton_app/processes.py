@@ -25,6 +25,8 @@ class Process:
 
     name: str
     command: tuple[str, ...]
+    # Who waits for an answer comes first: everything but the web process yields to it, a training most of all.
+    niceness: int = 0
 
     @property
     def log_file(self) -> Path:
@@ -57,9 +59,10 @@ def processes() -> tuple[Process, ...]:
                 *(*celery, "worker", "--queues", "training", "--hostname", "training@%h"),
                 *("--pool", "prefork", "--concurrency", "1", "--max-tasks-per-child", "1", *quiet),
             ),
+            niceness=10,
         ),
-        Process("beat", (*celery, "beat", "--loglevel", "INFO", "--pidfile", "")),
-        Process("stream", (python, str(settings.BASE_DIR / "manage.py"), "stream")),
+        Process("beat", (*celery, "beat", "--loglevel", "INFO", "--pidfile", ""), niceness=5),
+        Process("stream", (python, str(settings.BASE_DIR / "manage.py"), "stream"), niceness=5),
     )
 
 
@@ -77,7 +80,7 @@ def supervisor_configuration(wanted: Sequence[Process]) -> str:
         **({"user": "root"} if os.geteuid() == 0 else {}),
     }
     for process in wanted:
-        command = (sys.executable, "-m", "lepton_app.supervised", *process.command)
+        command = (sys.executable, "-m", "lepton_app.supervised", str(process.niceness), *process.command)
         parser[f"program:{process.name}"] = {
             "command": " ".join(_quoted(word) for word in command),
             "autorestart": "true",

@@ -25,7 +25,7 @@ def test_words_keep_their_spaces_quotes_and_per_cent_signs() -> None:
     parser.read_string(supervisor_configuration([process]))
     # Supervisor expands %(name)s with the operator of Python, then splits as a shell does.
     words = shlex.split(parser["program:odd"]["command"] % {})
-    assert words == [sys.executable, "-m", "lepton_app.supervised", *process.command]
+    assert words == [sys.executable, "-m", "lepton_app.supervised", "0", *process.command]
 
 
 def test_the_last_line_that_says_something_is_the_reason() -> None:

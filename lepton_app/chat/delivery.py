@@ -104,9 +104,7 @@ def store_customer_message(conversation_id: uuid.UUID, *, client_id: uuid.UUID, 
         return Stored(known, is_new=False)
     if conversation.status == Conversation.Status.CLOSED:
         raise ConversationClosed
-    return Stored(
-        append(conversation, author=Message.Author.CUSTOMER, text=text, client_id=client_id), is_new=True
-    )
+    return Stored(append(conversation, author=Message.Author.CUSTOMER, text=text, client_id=client_id), is_new=True)
 
 
 @transaction.atomic
@@ -154,9 +152,7 @@ def next_unanswered(conversation_id: uuid.UUID) -> Message | None:
     others = conversation.messages.filter(author__in=(Message.Author.PERSON, Message.Author.SYSTEM))
     last_of_others = others.order_by("-sequence").values_list("sequence", flat=True).first() or 0
     question = (
-        conversation.messages.filter(
-            author=Message.Author.CUSTOMER, reply__isnull=True, sequence__gt=last_of_others
-        )
+        conversation.messages.filter(author=Message.Author.CUSTOMER, reply__isnull=True, sequence__gt=last_of_others)
         .order_by("sequence")
         .first()
     )

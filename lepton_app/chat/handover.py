@@ -95,9 +95,7 @@ def reply(conversation_id: uuid.UUID, *, staff: AbstractBaseUser, text: str, cli
     if known is not None:
         return Stored(known, is_new=False)
     conversation = take_over(conversation_id, staff=staff)
-    message = append(
-        conversation, author=Message.Author.PERSON, text=text, staff_id=staff.pk, client_id=client_id
-    )
+    message = append(conversation, author=Message.Author.PERSON, text=text, staff_id=staff.pk, client_id=client_id)
     return Stored(message, is_new=True)
 
 

@@ -47,7 +47,7 @@ def widget_script(request: HttpRequest) -> HttpResponseBase:
     etag = f'"{script.digest}{"-gzip" if is_compressed else ""}"'
     response: HttpResponse
     # Whoever holds either form of this version has it: compression changes nothing in the script.
-    if {'*', f'"{script.digest}"', f'"{script.digest}-gzip"'} & _etags(request.headers.get("If-None-Match", "")):
+    if {"*", f'"{script.digest}"', f'"{script.digest}-gzip"'} & _etags(request.headers.get("If-None-Match", "")):
         response = HttpResponseNotModified()
     else:
         body = script.compressed if is_compressed else script.plain

@@ -131,9 +131,7 @@ class Deployed(Generic[K, T]):
             self._held = (key, self._load(key))
         except Exception as error:  # noqa: BLE001 - a load fails in any way; the old object serves
             self._pause_seconds = (
-                min(self._pause_seconds * 2, LONGEST_PAUSE_SECONDS)
-                if key == self._failed_key
-                else FIRST_PAUSE_SECONDS
+                min(self._pause_seconds * 2, LONGEST_PAUSE_SECONDS) if key == self._failed_key else FIRST_PAUSE_SECONDS
             )
             self._failed_key, self._retry_at, self._error = key, self._clock() + self._pause_seconds, error
             code = getattr(error, "code", type(error).__name__)

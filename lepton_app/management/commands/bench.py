@@ -6,10 +6,10 @@ import importlib
 import json
 import pkgutil
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand
 
 from lepton_app import benchmarks
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add a sub-command for each module of ``lepton_app.benchmarks``."""
-        names = parser.add_subparsers(dest="name", metavar="NAME", required=True, parser_class=_subparser_class(self))
+        names = parser.add_subparsers(dest="name", metavar="NAME", required=True)
         for found in pkgutil.iter_modules(benchmarks.__path__):
             if found.name.startswith("_"):
                 continue
@@ -30,7 +30,12 @@ class Command(BaseCommand):
             if not hasattr(module, "run"):
                 continue
             summary = (module.__doc__ or "").strip().splitlines()[0]
-            sub = names.add_parser(found.name.replace("_", "-"), help=summary, description=module.__doc__)
+            sub = names.add_parser(
+                found.name.replace("_", "-"),
+                help=summary,
+                description=module.__doc__,
+                formatter_class=RawDescriptionHelpFormatter,
+            )
             module.add_arguments(sub)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -43,12 +48,3 @@ class Command(BaseCommand):
 def progress(line: str) -> None:
     """Print one line of progress on standard error."""
     print(line, file=sys.stderr, flush=True)
-
-
-def _subparser_class(command: BaseCommand) -> Any:
-    """Return a parser class whose errors are ``CommandError`` when called from code, as Django's own are."""
-
-    def make(**keywords: Any) -> CommandParser:
-        return CommandParser(called_from_command_line=getattr(command, "_called_from_command_line", False), **keywords)
-
-    return make

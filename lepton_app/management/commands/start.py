@@ -88,7 +88,7 @@ class Command(BaseCommand):
         configuration.write_text(supervisor_configuration(wanted), encoding="utf-8")
         supervisor = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
             [
-                *(sys.executable, "-m", "lepton_app.supervised"),
+                *(sys.executable, "-m", "lepton_app.supervised", "0"),
                 *(sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-n", "-c", str(configuration)),
             ],
             cwd=settings.BASE_DIR,

@@ -2,15 +2,14 @@
 
 The procedure of `compose_answer`:
 
-1. A question without any word that carries meaning ("hi", "你好", "???") is refused at once.
+1. A question without any word that says what it is about ("hi", "你好", "2+2", "???") is refused at once.
 2. The passages found are cut into pieces (sentences, table rows). A passage of an article that has been edited since
    the index was built gives way to all pieces of the article as it stands.
 3. Each piece is scored by how near it is to the question (embedding), how much of the question's rare words it holds,
-   and how good its passage is.
-4. Up to four pieces are taken, best first, while they are nearly as good as the best and say something new. A list's
-   items bring their lead-in, numbered steps come whole, and everything is put in reading order.
+   how good its passage is, and whether it is of the kind that is asked for: a price where a price is asked.
+4. The best piece answers, and at most three more that are nearly as good (`retrieval.choosing`).
 5. The support of the answer is compared with the calibrated threshold; below it, the answer is a refusal that names
-   the articles that came near.
+   the articles that came near, which takes words in common or, where the encoder reads the language, likeness.
 """
 
 from __future__ import annotations
@@ -23,10 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lepton_app.lib.languages import has_cjk
+from retrieval.choosing import Scored, choose
 from retrieval.chunking import SECTION_SEPARATOR, Piece, pieces_of
 from retrieval.fusion import Trust
-from retrieval.lexical import content_tokens, tokenise
+from retrieval.lexical import tokenise
 from retrieval.search import Calibration, Hit
+from retrieval.wanted import Wanted, points_elsewhere, subject_tokens, wanted
 
 Rows = NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Rows]
@@ -34,14 +35,22 @@ Weigh = Callable[[Sequence[str]], Rows]
 
 MOST_PASSAGES = 6
 MOST_PIECES = 48
-MOST_SENTENCES = 4
-MOST_STEPS = 8
-# A further sentence must reach this share of the best one's score.
-NEARLY_AS_GOOD = 0.88
-# Share of distinct tokens in common from which two sentences say the same.
-SAME = 0.7
+# A piece of the kind that is asked for (a step where the question asks how) gains this much in score, and one that
+# holds the question's numbers that much.
+KIND_BONUS = 0.1
+NUMBER_BONUS = 0.05
+# A sentence that sends its reader elsewhere loses this much.
+POINTER_MALUS = 0.05
+# An article's first paragraph gains this much: it sums the article up, so that it decides between equals.
+OPENING_BONUS = 0.02
+# The similarity from which words in common count fully.
+LIKENESS = 0.5
+# An article came near when a passage of it holds this share of the question's information, or is this similar.
+NEAR_COVERAGE = 0.2
+NEAR_SIMILARITY = 0.4
+MOST_NEAR = 3
 # A word of the question that stands in the heading over a sentence counts this much of one in the sentence.
-HEADING_SHARE = 0.6
+HEADING_SHARE = 0.85
 # How much of a piece's score comes from its passage.
 PASSAGE_SHARE = 0.45
 # The bounds of word coverage's weight in scoring pieces and support: neither words nor meaning decide alone.
@@ -104,18 +113,6 @@ class Answer:
         return join_sentences([sentence.text for sentence in self.sentences])
 
 
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    piece: Piece
-    hit: Hit
-    source: Source
-    rank: int
-    similarity: float
-    tokens: frozenset[str]
-    heading_tokens: frozenset[str]
-    score: float
-
-
 def verified_citation(source: Source, piece: Piece, passage_id: int) -> Citation:
     """Return the citation of a piece; raises `CitationError` when its span is not in the article."""
     quote = source.body[piece.start : piece.end]
@@ -135,28 +132,34 @@ def verified_citation(source: Source, piece: Piece, passage_id: int) -> Citation
 def coverage(terms: Sequence[str], weights: Rows, tokens: frozenset[str], heading: frozenset[str]) -> float:
     """Return the share in [0, 1] of the question's information that a text holds; its heading counts in part.
 
-    ``weights`` are those of the terms (`LexicalIndex.weights`).
+    ``weights`` are those of the terms (`LexicalIndex.weights`). A pair of Chinese characters that reaches from one word
+    into the next does not count where the text holds both words.
 
     >>> coverage(["late", "fee"], np.array([3.0, 1.0], np.float32), frozenset({"fee"}), frozenset())
     0.25
+    >>> coverage(["卡片", "片损", "损坏"], np.ones(3, np.float32), frozenset({"卡片", "损坏"}), frozenset())
+    1.0
     """
-    total = float(weights.sum())
-    if total <= 0.0:
-        return 0.0
-    held = sum(
-        float(weight) * (1.0 if term in tokens else HEADING_SHARE if term in heading else 0.0)
-        for term, weight in zip(terms, weights, strict=True)
-    )
-    return held / total
+    shares = [1.0 if term in tokens else HEADING_SHARE if term in heading else 0.0 for term in terms]
+    explained = {c for term, share in zip(terms, shares, strict=True) if share and has_cjk(term) for c in term}
+    held = total = 0.0
+    for term, weight, share in zip(terms, weights.tolist(), shares, strict=True):
+        if share or not (has_cjk(term) and explained.issuperset(term)):
+            held += weight * share
+            total += weight
+    return held / total if total > 0.0 else 0.0
 
 
 def support_of(similarity: float, covered: float, trust: Trust) -> float:
     """Return the support in [0, 1]: similarity where the encoder reads the language, word coverage where it doesn't.
 
     ``similarity`` is the largest of the answer's sentences and passages, ``covered`` the share of the question's
-    information that the answer and its headings hold.
+    information that the answer and its headings hold; it counts less where the encoder, which reads the language, sees
+    no likeness, for a question of one word is soon covered.
     """
     weight = coverage_weight(trust)
+    if trust.reads:
+        covered *= min(max(similarity, 0.0) / LIKENESS, 1.0)
     return min(max((1.0 - weight) * max(similarity, 0.0) + weight * covered, 0.0), 1.0)
 
 
@@ -195,27 +198,58 @@ def compose_answer(
             for hit in hits
         ],
     }
-    near = tuple(dict.fromkeys((hit.article_id, sources[hit.article_id].title) for hit in hits))[:3]
-    refusal = Answer((), 0.0, refused=True, threshold=calibration.threshold, near=near, lineage=lineage)
-    terms = content_tokens(question)
+    refusal = Answer((), 0.0, refused=True, threshold=calibration.threshold, lineage=lineage)
+    terms = subject_tokens(question)
     if not terms or not hits:
-        return replace(refusal, near=()) if not terms else refusal
+        return refusal
+    terms = _without_seams(terms, weigh)
     weights = weigh(terms)
-    scored = _score(hits[:MOST_PASSAGES], sources, terms, weights, question_row, trust, embed)
+    near = _near(hits, sources, terms, weights, trust)
+    refusal = replace(refusal, near=near)
+    asked = wanted(question)
+    scored = _score(hits[:MOST_PASSAGES], sources, terms, weights, question_row, trust, embed, asked)
     if not scored:
         return refusal
-    chosen = _choose(scored)
+    chosen = choose(scored, how=asked.how)
     support = _support(chosen, terms, weights, trust)
     if support < calibration.threshold:
         return replace(refusal, support=support)
     sentences = tuple(
-        Sentence(item.piece.text, verified_citation(item.source, item.piece, item.hit.passage_id)) for item in chosen
+        Sentence(item.piece.text, verified_citation(sources[item.article_id], item.piece, item.hit.passage_id))
+        for item in chosen
     )
     lineage["cited"] = sorted({sentence.citation.passage_id for sentence in sentences})
     return Answer(sentences, support, refused=False, threshold=calibration.threshold, near=near, lineage=lineage)
 
 
-def _support(chosen: Sequence[_Scored], terms: Sequence[str], weights: Rows, trust: Trust) -> float:
+def _without_seams(terms: Sequence[str], weigh: Weigh) -> list[str]:
+    """Leave out the pairs of Chinese characters that no passage holds between two that some do: "冻结, 结银, 银行"."""
+    unknown = weigh(["\0"])[0]
+    known = [has_cjk(term) and weight < unknown for term, weight in zip(terms, weigh(terms).tolist(), strict=True)]
+    return [
+        term
+        for i, term in enumerate(terms)
+        if known[i]
+        or not (0 < i < len(terms) - 1 and known[i - 1] and known[i + 1])
+        or (terms[i - 1][-1], terms[i + 1][0]) != (term[0], term[-1])
+    ]
+
+
+def _near(
+    hits: Sequence[Hit], sources: Mapping[int, Source], terms: Sequence[str], weights: Rows, trust: Trust
+) -> tuple[tuple[int, str], ...]:
+    """Return the articles, best first, that have something to do with the question, though it may be no answer."""
+    near: dict[int, str] = {}
+    for hit in hits:
+        source = sources[hit.article_id]
+        tokens = frozenset(tokenise(f"{source.title}\n{source.body[hit.start : hit.end]}"))
+        alike = trust.reads and hit.dense >= NEAR_SIMILARITY
+        if alike or coverage(terms, weights, tokens, frozenset()) >= NEAR_COVERAGE:
+            near.setdefault(hit.article_id, source.title)
+    return tuple(near.items())[:MOST_NEAR]
+
+
+def _support(chosen: Sequence[Scored], terms: Sequence[str], weights: Rows, trust: Trust) -> float:
     tokens = frozenset().union(*(item.tokens for item in chosen))
     heading = frozenset().union(*(item.heading_tokens for item in chosen))
     similarity = max(max(item.similarity, item.hit.dense) for item in chosen)
@@ -230,7 +264,8 @@ def _score(
     question_row: Rows,
     trust: Trust,
     embed: Embed,
-) -> list[_Scored]:
+    asked: Wanted,
+) -> list[Scored]:
     """Score the pieces of the hits' passages, each piece once, in the order of the hits."""
     found: dict[tuple[int, int], tuple[Piece, Hit, int]] = {}
     for rank, hit in enumerate(hits):
@@ -251,76 +286,13 @@ def _score(
         heading = frozenset(tokenise(" ".join((source.title, *piece.section))))
         relevance = (1.0 - weight) * similarity + weight * coverage(terms, weights, tokens, heading)
         score = PASSAGE_SHARE * hit.fused + (1.0 - PASSAGE_SHARE) * relevance
-        scored.append(_Scored(piece, hit, source, rank, similarity, tokens, heading, score))
+        step = asked.how and piece.list_number is not None and (piece.ordered or piece.lead_in is not None)
+        score += KIND_BONUS * (step or asked.fits(piece.text))
+        score += OPENING_BONUS * (not asked.how and piece.block == pieces_of(source.body)[0].block)
+        score -= POINTER_MALUS * points_elsewhere(piece.text)
+        score += NUMBER_BONUS * (bool(asked.numbers) and asked.numbers <= tokens)
+        scored.append(Scored(piece, hit, rank, similarity, tokens, heading, score))
     return scored
-
-
-def _choose(scored: Sequence[_Scored]) -> list[_Scored]:
-    """Take the best pieces that add something, with their lead-ins and steps, in reading order."""
-    by_block: dict[tuple[int, int], list[_Scored]] = {}
-    for item in scored:
-        by_block.setdefault((item.source.article_id, item.piece.block), []).append(item)
-    ranked = sorted(scored, key=lambda item: (-item.score, item.rank, item.piece.start))
-    # A lead-in says nothing without its list: it only comes with an item.
-    leads: set[tuple[int, int | None]] = {
-        (item.source.article_id, item.piece.lead_in) for item in scored if item.piece.lead_in is not None
-    }
-    best = next((item for item in ranked if not _is_lead(item, leads)), ranked[0])
-    chosen: list[_Scored] = []
-    for item in [best, *ranked]:
-        if len(chosen) >= MOST_SENTENCES or (chosen and item.score < NEARLY_AS_GOOD * best.score):
-            break
-        if _is_lead(item, leads) and item is not best:
-            for follower in _followers(item, scored)[:MOST_SENTENCES]:
-                _add(chosen, follower)
-        else:
-            _add(chosen, item)
-    for item in chosen:
-        if item.piece.ordered:
-            for step in _list_of(item, scored)[:MOST_STEPS]:
-                _add(chosen, step, even_if_alike=True)
-    for item in chosen:
-        if item.piece.lead_in is not None:
-            for lead in by_block.get((item.source.article_id, item.piece.lead_in), [])[-1:]:
-                _add(chosen, lead, even_if_alike=True)
-    first_rank = {item.source.article_id: item.rank for item in reversed(scored)}
-    return sorted(chosen, key=lambda item: (first_rank[item.source.article_id], item.piece.start))
-
-
-def _is_lead(item: _Scored, leads: set[tuple[int, int | None]]) -> bool:
-    return (item.source.article_id, item.piece.block) in leads and item.piece.text.rstrip().endswith((":", "："))
-
-
-def _followers(lead: _Scored, scored: Sequence[_Scored]) -> list[_Scored]:
-    return [
-        item
-        for item in scored
-        if item.source.article_id == lead.source.article_id and item.piece.lead_in == lead.piece.block
-    ]
-
-
-def _list_of(step: _Scored, scored: Sequence[_Scored]) -> list[_Scored]:
-    return [
-        item
-        for item in scored
-        if item.source.article_id == step.source.article_id
-        and item.piece.list_number == step.piece.list_number
-        and item.piece.ordered
-    ]
-
-
-def _add(chosen: list[_Scored], item: _Scored, *, even_if_alike: bool = False) -> None:
-    for other in chosen:
-        if other.source.article_id == item.source.article_id and other.piece.start == item.piece.start:
-            return
-        if not even_if_alike and _alike(item.tokens, other.tokens):
-            return
-    chosen.append(item)
-
-
-def _alike(first: frozenset[str], second: frozenset[str]) -> bool:
-    smaller = min(len(first), len(second))
-    return smaller > 0 and len(first & second) / len(first | second) >= SAME
 
 
 def join_sentences(texts: Sequence[str]) -> str:

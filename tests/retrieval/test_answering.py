@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from retrieval.answering import Answer, CitationError, Source, compose_answer, verified_citation
 from retrieval.assembly import assemble_index, heading_of
+from retrieval.choosing import MOST_UNITS
 from retrieval.chunking import chunk_article, pieces_of
 from retrieval.models import hash_body
 from retrieval.search import Calibration, PassageEntry, SearchIndex
@@ -106,9 +107,44 @@ def test_a_table_row_reads_with_its_subject_and_is_cited_as_it_stands() -> None:
     assert row.citation.quote == "Birch Credit | $48"
 
 
-def test_steps_come_whole_in_order_and_with_their_lead_in() -> None:
-    answer = ask("open the app and tap freeze")
-    assert texts(answer)[-4:] == ["Do it like this:", "Open the app.", "Tap Cards.", "Tap Freeze."]
+def test_steps_come_in_order_and_with_their_lead_in_where_the_question_asks_how() -> None:
+    answer = ask("How do I tap freeze in the app?")
+    assert texts(answer) == ["Do it like this:", "Open the app.", "Tap Cards.", "Tap Freeze."]
+
+
+def test_a_step_stands_alone_where_the_question_does_not_ask_how() -> None:
+    assert texts(ask("app tap freeze")) == ["Do it like this:", "Tap Freeze."]
+
+
+def test_a_long_procedure_is_cut_to_four_with_what_each_step_says_first() -> None:
+    body = "# Moving\n\n" + "\n".join(f"{n}. Pack box {word}. It is heavy." for n, word in enumerate("abcdefg", 1))
+    sources = {1: source(1, "Moving", body)}
+    answer = ask("how do I pack a box for moving", sources=sources, index=index_of(sources), threshold=0.0)
+    assert texts(answer) == [f"Pack box {word}." for word in "abcd"]
+
+
+def test_a_price_answers_where_a_price_is_asked() -> None:
+    body = "A certificate is signed by hand. A certificate costs $10. A certificate works for 90 days."
+    sources = {1: source(1, "Certificate", body)}
+    index = index_of(sources)
+    priced = ask("certificate price", sources=sources, index=index, threshold=0.0)
+    assert texts(priced)[0] == "A certificate costs $10."
+    timed = ask("how long certificate", sources=sources, index=index, threshold=0.0)
+    assert texts(timed)[0] == "A certificate works for 90 days."
+
+
+def test_a_sentence_that_only_points_elsewhere_does_not_answer() -> None:
+    body = "补办银行卡请看下一页。网点九点开门。补办银行卡要付 8 美元。"
+    sources = {1: source(1, "卡", body, "zh")}
+    answer = ask("补办银行卡", language="zh", sources=sources, index=index_of(sources), threshold=0.0)
+    assert texts(answer)[0] == "补办银行卡要付 8 美元。"
+
+
+def test_the_best_sentence_comes_before_what_does_not_stand_beside_it() -> None:
+    body = "A card is free.\n\nA shop is near.\n\nA metal card costs $8 a year."
+    sources = {1: source(1, "Shop", body)}
+    answer = ask("metal card price a year", sources=sources, index=index_of(sources), threshold=0.0)
+    assert texts(answer)[0] == "A metal card costs $8 a year."
 
 
 def test_a_chinese_question_gets_a_chinese_answer() -> None:
@@ -140,11 +176,20 @@ def test_nothing_is_said_twice() -> None:
         ("", "en"),
         ("???", "en"),
         ("asdf qwer zxcv", "en"),
+        ("what is 2+2", "en"),
+        ("8 12 72 18", "en"),
+        ("how much is 8 times 12", "en"),
+        ("x 8", "en"),
+        ("9 days", "en"),
+        ("what day is it", "en"),
         ("what's the weather in Boston tomorrow", "en"),
         ("banana bread without eggs", "en"),
         ("你好", "zh"),
         ("今天天气怎么样", "zh"),
         ("啊啊啊", "zh"),
+        ("8 加上 18 等于几", "zh"),
+        ("一加一等于几", "zh"),
+        ("卡", "zh"),
     ],
 )
 def test_refuses_what_no_article_supports(question: str, language: str) -> None:
@@ -165,6 +210,16 @@ def test_a_refusal_names_what_came_near() -> None:
 
 def test_small_talk_is_refused_without_anything_near() -> None:
     assert ask("hello").near == ()
+
+
+@pytest.mark.parametrize("question", ["今天天气怎么样", "明天可以吃多少", "what is 2+2"])
+def test_nothing_is_near_what_has_no_word_in_common(question: str) -> None:
+    assert ask(question, language="zh").near == ()
+
+
+def test_a_chinese_article_is_near_by_a_word_in_common() -> None:
+    answer = ask("加急寄送的颜色", language="zh", threshold=1.01)
+    assert answer.near == ((3, "银行卡"),)
 
 
 def test_hits_of_articles_that_are_gone_are_ignored() -> None:
@@ -202,6 +257,7 @@ def test_every_quote_is_a_span_of_the_article_whatever_it_holds(first: str, seco
         assert body[citation.start : citation.end] == citation.quote != ""
         assert sentence.text.strip()
     assert 0.0 <= answer.support <= 1.0
+    assert len(answer.sentences) <= MOST_UNITS
     assert answer.refused == (answer.sentences == ())
     starts = [(sentence.citation.article_id, sentence.citation.start) for sentence in answer.sentences]
     assert len(set(starts)) == len(starts)

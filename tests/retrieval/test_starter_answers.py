@@ -13,12 +13,20 @@ from lepton_app.lib.text_runtime import EncoderService, TextEncoder
 from retrieval.answering import Answer, Source, compose_answer
 from retrieval.assembly import assemble_index, heading_of
 from retrieval.calibration import remembering
+from retrieval.choosing import MOST_UNITS
 from retrieval.chunking import chunk_article
 from retrieval.models import hash_body
 from retrieval.search import PassageEntry, SearchIndex
 from retrieval.starter_content import read_starter_articles
+from tests.retrieval.starter_questions import ANSWERABLE, UNANSWERABLE
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
+
+# Shares of the questions in `starter_questions`.
+LEAST_ANSWERED = 0.85
+LEAST_ANSWERED_FIRST = 0.75
+LEAST_REFUSED = 0.9
+MOST_UNITS_ON_AVERAGE = 2.0
 
 
 class KnowledgeBase:
@@ -93,6 +101,30 @@ def test_known_questions_are_answered_with_the_fact(
         source = knowledge.sources[citation.article_id]
         assert source.language == language
         assert source.body[citation.start : citation.end] == citation.quote
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_most_questions_are_answered_briefly_and_with_the_fact_first(knowledge: KnowledgeBase, language: str) -> None:
+    without, behind, units = [], [], 0
+    for question, slugs, fact in ANSWERABLE[language]:
+        answer = knowledge.ask(question, language)
+        cited = {knowledge.slugs[sentence.citation.article_id] for sentence in answer.sentences}
+        assert len(answer.sentences) <= MOST_UNITS
+        units += len(answer.sentences)
+        if fact not in answer.text or not cited & set(slugs):
+            without.append(question)
+        elif fact not in answer.sentences[0].text:
+            behind.append(question)
+    asked = len(ANSWERABLE[language])
+    assert asked - len(without) >= LEAST_ANSWERED * asked, without
+    assert asked - len(without) - len(behind) >= LEAST_ANSWERED_FIRST * asked, behind
+    assert units <= MOST_UNITS_ON_AVERAGE * asked
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_arithmetic_gibberish_and_other_subjects_are_refused(knowledge: KnowledgeBase, language: str) -> None:
+    answered = [question for question in UNANSWERABLE[language] if not knowledge.ask(question, language).refused]
+    assert len(answered) <= (1.0 - LEAST_REFUSED) * len(UNANSWERABLE[language]), answered
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

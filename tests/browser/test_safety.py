@@ -21,7 +21,7 @@ ATTACKS = (
     "<iframe srcdoc=\"<script>parent.__pwned = 'frame'</script>\"></iframe>",
     "<math><mtext><style><img src=x onerror=\"window.__pwned = 'mutation'\"></style></mtext></math>",
     "<form action=\"javascript:window.__pwned = 'form'\"><button>press</button></form>",
-    "<p style=\"position:fixed;inset:0\" onmouseover=\"window.__pwned = 'hover'\">text</p>",
+    '<p style="position:fixed;inset:0" onmouseover="window.__pwned = \'hover\'">text</p>',
     "[press](javascript:window.__pwned='markdown')",
     "</textarea></div><template><script>window.__pwned = 'template'</script></template>",
 )

@@ -18,8 +18,10 @@ from tests.browser.conftest import BROWSER_MARKS, Assistant, Chat, OpenPage, Ser
 
 pytestmark = BROWSER_MARKS
 
-BODY = "# Freeze a card\n\nIntroduction.\n\n## In the app\n\n" + "Filler of the section.\n\n" * 40 + (
-    "Choose Cards > Freeze. It works **at once** and costs nothing.\n\nLater you unfreeze it there.\n"
+BODY = (
+    "# Freeze a card\n\nIntroduction.\n\n## In the app\n\n"
+    + "Filler of the section.\n\n" * 40
+    + ("Choose Cards > Freeze. It works **at once** and costs nothing.\n\nLater you unfreeze it there.\n")
 )
 QUOTE = "It works **at once** and costs nothing."
 

@@ -81,7 +81,8 @@ class Service(abc.ABC):
     def pid(self) -> int | None:
         """Return the server's process id, or None when it does not run.
 
-        A process id is used again after a while: only a process whose command line names our folder counts.
+        A process id is used again after a while: only a process that works in our folder counts. (Its command line
+        would not do, since Redis writes a title over its own.)
         """
         import psutil
 
@@ -92,10 +93,10 @@ class Service(abc.ABC):
                 if pid in _children:
                     _children.pop(pid).wait()  # ended: taking its exit status makes it go away
                 return None
-            words = " ".join(process.cmdline())
+            folder = Path(process.cwd())
         except (OSError, ValueError, IndexError, psutil.Error):
             return None
-        return pid if str(self.layout.data_dir) in words or str(self.socket_path) in words else None
+        return pid if folder.is_relative_to(self.layout.data_dir.resolve()) else None
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         with open(self.log_file, "ab") as log:

@@ -262,3 +262,12 @@ def elsewhere(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
 def stored() -> list[tuple[int, str, str]]:
     """Sequence number, author and text of every stored message."""
     return list(Message.objects.order_by("sequence").values_list("sequence", "author", "text"))
+
+
+def size_of(locator: Locator) -> tuple[int, int]:
+    """Width and height in pixels, once the element is laid out: the chat moves into the top layer as it appears."""
+    deadline = time.monotonic() + 10
+    while (box := locator.bounding_box()) is None:
+        assert time.monotonic() < deadline, "the element has no box"
+        time.sleep(0.05)
+    return round(box["width"]), round(box["height"])

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from lepton_app.chat import rendering
 from lepton_app.chat.models import Site
 from retrieval.models import Article
-from tests.browser.conftest import BROWSER_MARKS, Assistant, Chat, HostPages, OpenPage, Server, stored
+from tests.browser.conftest import BROWSER_MARKS, Assistant, Chat, HostPages, OpenPage, Server, size_of, stored
 
 pytestmark = BROWSER_MARKS
 
@@ -154,16 +154,12 @@ def test_works_under_a_strict_policy_and_hostile_styles(
     page.goto(host_pages.url("/shop"))
     chat = Chat(page)
     expect(chat.launcher).to_be_visible()
-    box = chat.launcher.bounding_box()
-    assert box is not None
-    assert (round(box["width"]), round(box["height"])) == (60, 60)
+    assert size_of(chat.launcher) == (60, 60)
     chat.open()
     assistant.script["hello"] = ("Some **bold** words.", {})
     chat.say("hello")
     expect(chat.bubbles("assistant").locator("strong")).to_have_text("bold")
-    panel = chat.panel.bounding_box()
-    assert panel is not None
-    assert (round(panel["width"]), round(panel["height"])) == (400, 640)
+    assert size_of(chat.panel) == (400, 640)
     style = chat.bubbles("assistant").evaluate(
         "node => { const { color, fontSize, opacity } = getComputedStyle(node); return [color, fontSize, opacity]; }"
     )

@@ -69,7 +69,7 @@ class Service(abc.ABC):
                 os.kill(pid, how)
             deadline = time.monotonic() + _STOP_TIMEOUT_SECONDS
             while time.monotonic() < deadline:
-                if self.pid() is None:
+                if not self._is_ours(pid):  # not asked of the pid file, which goes before the process does
                     return
                 time.sleep(0.02)
 
@@ -79,24 +79,29 @@ class Service(abc.ABC):
         """The file whose first line is the server's process id."""
 
     def pid(self) -> int | None:
-        """Return the server's process id, or None when it does not run.
+        """Return the server's process id, or None when it does not run."""
+        try:
+            pid = int(self.pid_file.read_text(encoding="ascii").splitlines()[0])
+        except (OSError, ValueError, IndexError):
+            return None
+        return pid if self._is_ours(pid) else None
 
-        A process id is used again after a while: only a process that works in our folder counts. (Its command line
-        would not do, since Redis writes a title over its own.)
+    def _is_ours(self, pid: int) -> bool:
+        """Tell whether this process runs and works in our folder: a process id is used again after a while.
+
+        Its command line would not do, since Redis writes a title over its own.
         """
         import psutil
 
         try:
-            pid = int(self.pid_file.read_text(encoding="ascii").splitlines()[0])
             process = psutil.Process(pid)
             if process.status() == psutil.STATUS_ZOMBIE:
                 if pid in _children:
                     _children.pop(pid).wait()  # ended: taking its exit status makes it go away
-                return None
-            folder = Path(process.cwd())
-        except (OSError, ValueError, IndexError, psutil.Error):
-            return None
-        return pid if folder.is_relative_to(self.layout.data_dir.resolve()) else None
+                return False
+            return Path(process.cwd()).is_relative_to(self.layout.data_dir.resolve())
+        except (OSError, psutil.Error):
+            return False
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         with open(self.log_file, "ab") as log:
@@ -244,12 +249,11 @@ class Redis(Service):
                 *("--unixsocket", str(self.socket_path)),
                 *("--unixsocketperm", "700"),
                 *("--dir", str(self.layout.redis_dir)),
-                *("--pidfile", str(self.pid_file)),
                 *("--appendonly", "yes"),
                 *("--save", ""),
             ]
         )
-        # Redis writes a pid file only when told to run as a daemon; ours stays a plain process with a known id.
+        # Written here and not by Redis, which removes it before the socket when it ends.
         self.pid_file.write_text(f"{process.pid}\n", encoding="ascii")
         self._wait_until_it_answers(process, self._accepts_commands)
 

@@ -101,13 +101,13 @@ def _heartbeat(run_id: int) -> Iterator[None]:
     stopped = threading.Event()
 
     def beat() -> None:
-        try:
-            while not stopped.wait(HEARTBEAT_SECONDS):
+        while not stopped.wait(HEARTBEAT_SECONDS):
+            try:
                 Run.objects.filter(pk=run_id).update(heartbeat_at=timezone.now())
-        except Exception:
-            logger.exception("heartbeat of run #%s stopped", run_id)
-        finally:
-            connection.close()
+            except Exception:  # a database that is away for a moment must not make a working run look dead
+                logger.exception("heartbeat of run #%s missed", run_id)
+            finally:
+                connection.close()
 
     thread = threading.Thread(target=beat, name=f"heartbeat-{run_id}", daemon=True)
     thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,27 @@ def test_a_silent_run_is_queued_again_and_given_up_after_the_third_time(task: Ta
     hopeless.refresh_from_db()
     assert "killed 3 times" in hopeless.error
     assert fresh.status == Run.Status.RUNNING
+
+
+def test_a_heartbeat_that_is_missed_once_goes_on(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    long_ago = timezone.now() - timedelta(hours=1)
+    run = Run.objects.create(task=task, status=Run.Status.RUNNING, heartbeat_at=long_ago)
+    calls: list[int] = []
+
+    def now() -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError("the database is away")
+        return long_ago + timedelta(minutes=30)
+
+    monkeypatch.setattr(runs, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(runs.timezone, "now", now)
+    with runs._heartbeat(run.pk):
+        deadline = time.monotonic() + 10
+        while len(calls) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+    run.refresh_from_db()
+    assert run.heartbeat_at == long_ago + timedelta(minutes=30)
 
 
 @pytest.mark.parametrize(

@@ -43,3 +43,39 @@ class DeploymentRefused(LearningError):
     """The model cannot be loaded here, so that the one in place stays."""
 
     code = "deployment_refused"
+
+
+class BadConfiguration(LearningError):
+    """An option of a run is unknown or out of its range."""
+
+    code = "bad_configuration"
+
+
+class NothingNew(LearningError):
+    """The same labels were learnt with the same configuration before."""
+
+    code = "nothing_new"
+
+
+class RunCancelled(LearningError):
+    """Somebody cancelled the run while it was at work."""
+
+    code = "run_cancelled"
+
+
+class RunLost(LearningError):
+    """The run was given to another worker meanwhile; what this one did is dropped."""
+
+    code = "run_lost"
+
+
+class GateRefused(LearningError):
+    """The gate does not let the run pass, and nobody with the permission gave a reason."""
+
+    code = "gate_refused"
+
+
+class BaseUnusable(LearningError):
+    """The run to start from has no adapter or encoder that fits this configuration."""
+
+    code = "base_unusable"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
-from lepton_app.lib.deployed import Deployed, NotDeployed
+from lepton_app.lib.deployed import Deployed, NotDeployed, Watch
 
 
 @dataclass
@@ -125,3 +128,94 @@ def test_other_threads_keep_the_old_object_while_one_loads() -> None:
     loader.join(10)
     assert results == ["b"]
     assert deployed.get() == "b"
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_the_state_says_what_serves_since_when_and_what_does_not() -> None:
+    world = World(broken={"b"})
+    deployed = world.deployed()
+    assert (deployed.state.key, deployed.state.since, deployed.state.error) == (None, None, None)
+    deployed.get()
+    first = deployed.state
+    assert (first.key, first.failed_key, first.error) == ("a", None, None)
+    world.key, world.now = "b", 1.0
+    deployed.get()
+    second = deployed.state
+    assert (second.key, second.since, second.failed_key) == ("a", first.since, "b")
+    assert str(second.error) == "b is corrupt"
+    world.key, world.now = "a", 2.0  # put back: the failure is no more
+    deployed.get()
+    assert deployed.state == first
+
+
+def test_a_watch_swaps_what_nobody_asks_for_and_spares_the_callers() -> None:
+    world = World()
+    deployed = world.deployed()
+    deployed.get()
+    watch = Watch(lambda: [deployed], period_seconds=0.01)
+    watch.start()
+    try:
+        world.key = "b"
+        wait_until(lambda: deployed.key == "b")
+    finally:
+        watch.stop()
+    asked = world.asked
+    world.now, world.key = 0.03, "c"
+    assert deployed.get() == "B"
+    assert world.asked == asked
+    world.now = 1.0  # the watch has not been heard of for longer than it may: the caller asks
+    assert deployed.get() == "C"
+
+
+def test_a_watch_goes_on_after_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    deployed = world.deployed()
+    looks = [0]
+
+    def holders() -> list[Deployed[str, str]]:
+        looks[0] += 1
+        if looks[0] == 1:
+            raise RuntimeError("no list today")
+        return [deployed]
+
+    watch = Watch(holders, period_seconds=0.01)
+    watch.start()
+    try:
+        wait_until(lambda: deployed.key == "a")
+    finally:
+        watch.stop()
+    assert "the watch missed a look" in caplog.text
+
+
+def test_an_old_object_and_one_that_failed_to_load_are_freed_after_their_last_call() -> None:
+    class Model:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+    made: list[weakref.ref[Model]] = []
+    key, now = ["a"], [0.0]
+
+    def load(name: str) -> Model:
+        model = Model(name)
+        made.append(weakref.ref(model))
+        if name == "broken":
+            raise ValueError(f"{model.name} does not fit")
+        return model
+
+    deployed = Deployed(lambda: key[0], load, name="model", clock=lambda: now[0])
+    in_flight: Model | None = deployed.get()
+    key[0], now[0] = "broken", 1.0
+    assert deployed.get() is in_flight
+    assert made[1]() is None
+    key[0], now[0] = "b", 2.0
+    assert deployed.get().name == "b"
+    assert in_flight is not None
+    assert made[0]() is in_flight
+    in_flight = None
+    assert made[0]() is None

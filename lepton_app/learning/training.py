@@ -1,56 +1,373 @@
-"""Train and measure: a dataset in, a published classifier and its figures out. Runs in the training worker.
+"""A dataset in, a published classifier and its encoder out. Runs in the training worker.
 
-The figures come from a hold-out that the measured classifier never saw, a tenth of the texts, stratified by label; the
-classifier that is published then learns from every text.
+The steps of a method that tunes:
+
+1. fit a linear head on the untouched encoder's rows: the tuning starts from it and not from nothing;
+2. tune adapter and head on the training part (``tuning.loop``); drop layers where asked;
+3. merge, export to ONNX, and choose int8 or fp32 by what is lost on texts that were not learnt;
+4. fit the classifier that serves on the exported encoder's rows joined with n-grams;
+5. set temperature and out-of-scope threshold on texts that the encoder has not learnt.
+
+``head`` is step 4 on the installation's own encoder. The hold-out is touched by none of this.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from django.conf import settings
 
-from lepton_app.learning.calibration import stratified_folds
-from lepton_app.learning.linear import fit_linear
-from lepton_app.learning.metrics import accuracy, expected_calibration_error, macro_f1
-from lepton_app.learning.snapshots import Dataset
+from lepton_app.learning.calibration import fit_temperature
+from lepton_app.learning.classifier import LinearClassifier
+from lepton_app.learning.config import TrainingConfig
+from lepton_app.learning.datasets import Dataset, Part, Reporter
+from lepton_app.learning.errors import NothingToLearn
+from lepton_app.learning.features import Floats, Weights
+from lepton_app.learning.linear import LinearConfig, fit_linear
+from lepton_app.learning.model import SERVED_PRECISION
+from lepton_app.lib import artifacts
 from lepton_app.lib.encoding import encoder_service
+from lepton_app.lib.text_runtime import TextEncoder
 
-HOLDOUT_PARTS = 10
+if TYPE_CHECKING:
+    from lepton_app.learning.tuning.encoders import TorchEncoder
+    from lepton_app.learning.tuning.exporting import TunedHead
+    from lepton_app.learning.tuning.loop import Examples
 
-Progress = Callable[[str], None]
+# Fewer texts than this say too little about a temperature.
+LEAST_VALIDATION = 40
+# Comparing int8 with fp32 needs no more texts than this to fit on.
+MOST_COMPARED = 4000
+# A label that many texts stand under gains nothing from its name.
+MOST_TEXTS_FOR_NAMES = 50
 
 
-def train_head(dataset: Dataset, *, root: Path, progress: Progress) -> tuple[Path, dict[str, Any]]:
-    """Fit a linear head on the encoder that serves; return the artifact's folder and the figures of the hold-out.
+@dataclass(frozen=True)
+class Base:
+    """What a run starts from.
 
-    ``accuracy``, ``macro_f1`` and ``ece`` lie in [0, 1]; ``in_scope_refused`` is the share of held-out texts that the
-    out-of-scope threshold turns away; ``holdout_rows`` says on how many texts they rest. Raises ``LearningError``.
+    ``lineage`` are encoder artifacts of earlier runs whose adapters are merged first to last; ``warm`` is the encoder
+    artifact whose adapter and head are gone on from, and ``learnt`` the texts that it has learnt, for the replay.
     """
-    texts, labels = np.array(dataset.texts, dtype=object), np.array(dataset.labels, dtype=object)
-    service = encoder_service()
-    progress(f"Encoding {len(texts)} texts")
-    rows = service.encode_sync(list(dataset.texts))
 
-    progress("Measuring on a hold-out")
-    held = stratified_folds(dataset.texts, dataset.labels, folds=HOLDOUT_PARTS, seed=0) == 0
-    measured = fit_linear(list(texts[~held]), list(labels[~held]), rows[~held], encoder_version=service.encoder.version)
-    predictions = measured.predict(list(texts[held]), rows[held])
-    predicted = [prediction.labels[0] for prediction in predictions]
-    truth = list(labels[held])
-    confidence = np.array([prediction.probabilities[0] for prediction in predictions])
-    correct = np.array([said == true for said, true in zip(predicted, truth, strict=True)])
-    metrics = {
-        "accuracy": round(accuracy(truth, predicted), 4),
-        "macro_f1": round(macro_f1(truth, predicted), 4),
-        "ece": round(expected_calibration_error(confidence, correct), 4),
-        "in_scope_refused": round(float(np.mean([not prediction.in_scope for prediction in predictions])), 4),
-        "holdout_rows": int(held.sum()),
-        "rows": len(texts),
-        "labels": len(set(dataset.labels)),
+    lineage: tuple[Path, ...] = ()
+    warm: Path | None = None
+    learnt: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training published: ``classifier`` is None after pre-training, ``encoder`` where none was tuned.
+
+    ``figures`` has ``trainable_parameters``, ``total_parameters``, ``fit_seconds`` and, where they apply,
+    ``samples_per_second`` (of the tuning), ``served_precision``, ``fp32_accuracy``, ``int8_accuracy`` (on validation
+    texts), ``temperature``, ``ranks`` (of AdaLoRA, by matrix).
+    """
+
+    classifier: Path | None
+    encoder: Path | None
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def train(
+    dataset: Dataset,
+    config: TrainingConfig,
+    *,
+    root: Path,
+    reporter: Reporter,
+    workspace: Path,
+    base: Base | None = None,
+) -> Trained:
+    """Train as configured, publish under ``root``, and return what was published.
+
+    ``workspace`` is the run's own folder: a second call with the same one goes on from its checkpoint. Raises
+    ``NothingToLearn``, ``BaseUnusable``, what the reporter raises, ``ArtifactError``, ``ExportError`` and ``OSError``;
+    then nothing has been published that a run would be pointed to.
+    """
+    base = base or Base()
+    started = time.perf_counter()
+    if config.method == "pretrain":
+        from lepton_app.learning.tuning.pretraining import pretrain
+
+        encoder, figures = pretrain(dataset, config, root=root, reporter=reporter, workspace=workspace, base=base)
+        return Trained(None, encoder, {**figures, "fit_seconds": round(time.perf_counter() - started, 1)})
+    if len(dataset.labels) < 2:
+        raise NothingToLearn("A classifier needs at least two labels with texts. Label texts of another one.")
+    if config.method == "head":
+        path, figures = _train_head(dataset, config, root, reporter, base)
+        encoder_path = None
+    else:
+        path, encoder_path, figures = _tune(dataset, config, root, reporter, workspace, base)
+    return Trained(path, encoder_path, {**figures, "fit_seconds": round(time.perf_counter() - started, 1)})
+
+
+def _train_head(
+    dataset: Dataset, config: TrainingConfig, root: Path, reporter: Reporter, base: Base
+) -> tuple[Path, dict[str, Any]]:
+    service = encoder_service()
+    fitted = _named(dataset.train, config) + dataset.validation
+    reporter.stage(f"Encoding {len(fitted)} texts")
+    rows = service.encode_sync(list(fitted.texts))
+    reporter.stage(f"Fitting the head on {len(fitted)} texts")
+    classifier = fit_linear(
+        fitted.texts, fitted.labels, rows, encoder_version=service.encoder.version, config=_linear(config)
+    )
+    weights = classifier.dense_weights.size + classifier.ngram_weights.size + classifier.bias.size
+    figures = {
+        "trainable_parameters": weights,
+        "total_parameters": weights,
+        "temperature": round(classifier.temperature, 4),
+        "served_precision": service.encoder.precision,
     }
-    progress(f"Learning from all {len(texts)} texts")
-    classifier = fit_linear(list(dataset.texts), list(dataset.labels), rows, encoder_version=service.encoder.version)
-    return classifier.save(root), metrics
+    return classifier.save(root), figures
+
+
+def _tune(
+    dataset: Dataset, config: TrainingConfig, root: Path, reporter: Reporter, workspace: Path, base: Base
+) -> tuple[Path, Path, dict[str, Any]]:
+    import torch
+
+    from lepton_app.learning.tuning import adapters, loop, pruning
+    from lepton_app.learning.tuning.encoders import load_encoder
+    from lepton_app.learning.tuning.exporting import TunedHead, publish_tuned
+
+    torch.set_num_threads(settings.LEPTON_MODEL_THREADS or _cores())
+    workspace.mkdir(parents=True, exist_ok=True)
+    reporter.stage("Loading the encoder")
+    source = config.encoder or settings.LEPTON_ENCODER or None
+    lineage = _adapters_of(base.lineage)
+    encoder = load_encoder(source, max_length=config.max_length, dropout=config.dropout, lineage=lineage)
+    part = _replayed(_named(dataset.train, config), base, config)
+    train = _examples(encoder, part, dataset.labels)
+    known = set(dataset.labels)
+    validation = _examples(encoder, _only(dataset.validation, known), dataset.labels)
+
+    torch.manual_seed(config.seed)
+    adapted = adapters.adapt(encoder, config, total_steps=loop.planned_steps(train, config))
+    kept = None
+    if base.warm is not None:
+        adapters.load_adapter(adapted, base.warm / adapters.ADAPTER_FOLDER)
+        kept = _kept_head(base.warm / adapters.ADAPTER_FOLDER)
+    reporter.stage(f"Fitting the first head on {len(train.targets)} texts")
+    head = _first_head(encoder, train, dataset.labels, kept)
+
+    reporter.stage(f"Tuning on {len(train.targets)} texts")
+    began = time.perf_counter()
+    points = loop.tune(adapted, head, train, validation, config, workspace=workspace, reporter=reporter)
+    tuning_seconds = time.perf_counter() - began
+    learns, there = adapted.parameters()
+    in_head = sum(parameter.numel() for parameter in head.parameters())
+    figures: dict[str, Any] = {
+        "trainable_parameters": learns + in_head,
+        "total_parameters": there + in_head,
+        "samples_per_second": round(_samples(points, len(train.targets)) / max(tuning_seconds, 1e-9), 1),
+    }
+    if ranks := adapted.ranks():
+        figures["ranks"] = ranks
+    if config.layers:
+        reporter.stage(f"Distilling into {config.layers} layers")
+        adapted = pruning.distil(adapted, train, config, reporter=reporter)
+
+    tuned_head = TunedHead(
+        dataset.labels,
+        head.weight.detach().numpy().astype(np.float32),
+        head.bias.detach().numpy().astype(np.float32),
+    )
+    settled = _linear(config)
+    encoder_path, measured = publish_tuned(
+        adapted,
+        tuned_head,
+        root=root,
+        name=f"{encoder.folder.name if source else 'default'}-{config.method}",
+        origin=f"tuned:{config.method}:{config.sha256[:16]}",
+        judged=_only(dataset.validation, known),
+        fitted=_thinned(part, MOST_COMPARED),
+        lineage=lineage,
+        card=_card(config, figures, dataset),
+        reporter=reporter,
+        fit=lambda chosen, rows: fit_linear(chosen.texts, chosen.labels, rows, encoder_version="draft", config=settled),
+    )
+    figures |= measured
+    classifier, temperature = fit_on_tuned(dataset, part, config, encoder_path, reporter)
+    figures["temperature"] = round(temperature, 4)
+    return classifier.save(root), encoder_path, figures
+
+
+def fit_on_tuned(
+    dataset: Dataset, part: Part, config: TrainingConfig, encoder_path: Path, reporter: Reporter
+) -> tuple[LinearClassifier, float]:
+    """Fit the serving classifier on a tuned encoder's rows; return it with its temperature.
+
+    A tuned encoder knows its training texts by heart: they are surer and lie closer together than any text to come.
+    Where there are validation texts enough, temperature and out-of-scope scale are therefore set on these.
+    """
+    precision = artifacts.peek(encoder_path).meta[SERVED_PRECISION]
+    encoder = TextEncoder(encoder_path, precision=precision)
+    reporter.stage(f"Encoding {len(part) + len(dataset.validation)} texts with the tuned encoder")
+    rows = encoder.encode([*part.texts, *dataset.validation.texts])
+    learnt, held = rows[: len(part)], rows[len(part) :]
+    settled = _linear(config)
+    known = np.array([label in set(part.labels) for label in dataset.validation.labels], dtype=bool)
+    everything = part + dataset.validation
+    reporter.stage(f"Fitting the serving head on {len(everything)} texts")
+    if int(known.sum()) < LEAST_VALIDATION:
+        classifier = fit_linear(
+            everything.texts, everything.labels, rows, encoder_version=encoder.version, config=settled
+        )
+        return classifier, classifier.temperature
+    probe = fit_linear(part.texts, part.labels, learnt, encoder_version=encoder.version, config=settled)
+    texts = [text for text, is_known in zip(dataset.validation.texts, known, strict=True) if is_known]
+    labels = [label for label, is_known in zip(dataset.validation.labels, known, strict=True) if is_known]
+    logits = np.log(np.maximum(probe.probabilities(texts, held[known]), 1e-30)) * probe.temperature
+    column_of = {label: column for column, label in enumerate(probe.labels)}
+    temperature = fit_temperature(logits, np.array([column_of[label] for label in labels]))
+    scores = probe.scope_scores(texts, held[known])
+    # Only the temperature's logits need the probe's weights; the classifier that serves learns every text.
+    classifier = fit_linear(everything.texts, everything.labels, rows, encoder_version=encoder.version, config=settled)
+    threshold = float(np.quantile(scores, config.false_refusals))
+    return replace(classifier, temperature=temperature, threshold=threshold), temperature
+
+
+def _linear(config: TrainingConfig) -> LinearConfig:
+    usual = Weights()
+    weights = replace(usual, ngrams=usual.ngrams * config.ngram_weight, ngrams_zh=usual.ngrams_zh * config.ngram_weight)
+    return LinearConfig(
+        inverse_regularisation=config.inverse_regularisation,
+        weights=weights,
+        false_refusals=config.false_refusals,
+        seed=config.seed,
+    )
+
+
+def readable(label: str) -> str:
+    """Return a label's name as words.
+
+    >>> readable("card_arrival"), readable("Refund.not-showing_up?")
+    ('card arrival', 'refund not showing up')
+    """
+    return " ".join("".join(sign if sign.isalnum() else " " for sign in label).split()).lower()
+
+
+def _named(part: Part, config: TrainingConfig) -> Part:
+    """Add the name of each label that has few texts as a text of its own, where configured."""
+    if not config.label_names:
+        return part
+    counts = {label: part.labels.count(label) for label in set(part.labels)}
+    names = [label for label in sorted(counts) if counts[label] <= MOST_TEXTS_FOR_NAMES and readable(label)]
+    return part + Part(tuple(map(readable, names)), tuple(names))
+
+
+def _replayed(part: Part, base: Base, config: TrainingConfig) -> Part:
+    """Leave out a share of the texts that the base has learnt; new ones all stay."""
+    if base.warm is None or not base.learnt or config.replay >= 1:
+        return part
+    generator = np.random.default_rng(config.seed)
+    stays = [text not in base.learnt or bool(generator.random() < config.replay) for text in part.texts]
+    seen: set[str] = set()
+    for place, label in enumerate(part.labels):  # a label must not vanish
+        if stays[place]:
+            seen.add(label)
+    for place, label in enumerate(part.labels):
+        if label not in seen:
+            stays[place] = True
+            seen.add(label)
+    return _chosen(part, stays)
+
+
+def _chosen(part: Part, stays: Sequence[bool]) -> Part:
+    return Part(
+        tuple(text for text, stay in zip(part.texts, stays, strict=True) if stay),
+        tuple(label for label, stay in zip(part.labels, stays, strict=True) if stay),
+    )
+
+
+def _only(part: Part, labels: set[str]) -> Part:
+    return _chosen(part, [label in labels for label in part.labels])
+
+
+def _thinned(part: Part, most: int) -> Part:
+    """Return about ``most`` rows, spread evenly, with every label still there."""
+    every = max(1, -(-len(part) // most))
+    seen: set[str] = set()
+    stays = []
+    for place, label in enumerate(part.labels):
+        stays.append(place % every == 0 or label not in seen)
+        seen.add(label)
+    return _chosen(part, stays)
+
+
+def _examples(encoder: TorchEncoder, part: Part, labels: Sequence[str]) -> Examples:
+    from lepton_app.learning.tuning.loop import Examples
+
+    column_of = {label: column for column, label in enumerate(labels)}
+    return Examples(encoder.tokenise(part.texts) if len(part) else [], [column_of[label] for label in part.labels])
+
+
+def _first_head(encoder: TorchEncoder, train: Examples, labels: Sequence[str], kept: TunedHead | None) -> Any:
+    """Return a linear layer fitted on the encoder's rows as they are, ``(k, d)``; rows of ``kept`` labels are taken over."""
+    import torch
+    from sklearn.linear_model import LogisticRegression
+
+    rows = encoder.rows(train.tokens)
+    targets = np.array(train.targets)
+    fitted = LogisticRegression(C=20.0, max_iter=200, tol=1e-3).fit(rows, targets)
+    weight, bias = fitted.coef_, fitted.intercept_
+    if len(labels) == 2:  # scikit-learn keeps one row for two labels
+        weight, bias = np.concatenate([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
+    if kept is not None:
+        place_of = {label: place for place, label in enumerate(kept.labels)}
+        for row, label in enumerate(labels):
+            if label in place_of:
+                weight[row], bias[row] = kept.weight[place_of[label]], kept.bias[place_of[label]]
+    head = torch.nn.Linear(rows.shape[1], len(labels))
+    head.weight.data = torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float32))
+    head.bias.data = torch.from_numpy(np.ascontiguousarray(bias, dtype=np.float32))
+    return head
+
+
+def _kept_head(folder: Path) -> TunedHead | None:
+    import json
+
+    from safetensors import safe_open
+
+    from lepton_app.learning.tuning.exporting import TunedHead
+
+    path = folder / "head.safetensors"
+    if not path.exists():
+        return None
+    with safe_open(path, framework="np") as opened:
+        labels = tuple(json.loads(opened.metadata()["labels"]))
+        weight: Floats = opened.get_tensor("weight")
+        bias: Floats = opened.get_tensor("bias")
+    return TunedHead(labels, weight, bias)
+
+
+def _adapters_of(encoders: Sequence[Path]) -> list[Path]:
+    """Return the adapter folders of encoder artifacts, each after those that it was itself tuned upon."""
+    from lepton_app.learning.tuning.adapters import ADAPTER_FOLDER
+    from lepton_app.learning.tuning.exporting import LINEAGE_FOLDER
+
+    found: list[Path] = []
+    for artifact in encoders:
+        found += sorted((artifact / LINEAGE_FOLDER).glob("*"), key=lambda path: int(path.name))
+        found.append(artifact / ADAPTER_FOLDER)
+    return found
+
+
+def _card(config: TrainingConfig, figures: dict[str, Any], dataset: Dataset) -> str:
+    return f"# {config.method}\n"
+
+
+def _samples(points: Sequence[Any], number: int) -> float:
+    return points[-1].epoch * number if points else 0.0
+
+
+def _cores() -> int:
+    from lepton_app.lib.text_runtime import physical_cores
+
+    return physical_cores()

@@ -24,7 +24,8 @@ import random
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,24 @@ def current_encoder(root: Path, source: str | Path | None) -> Path | None:
     return None
 
 
-def export_encoder(source: str | Path | None, root: Path, *, progress: Callable[[str], None]) -> Path:
+@dataclass(frozen=True)
+class Tuned:
+    """What an encoder that a run has tuned brings along: ``name`` and ``source`` for the manifest, and the rest.
+
+    ``soft_prompt`` is ``(p, d) float32``, put before every text; ``meta`` is added to the manifest once ``measure`` has
+    looked at the unpublished draft (a folder in the artifact's layout, without a manifest); ``write`` adds files.
+    """
+
+    name: str
+    source: str
+    soft_prompt: NDArray[np.float32] | None = None
+    measure: Callable[[Path], Mapping[str, Any]] = lambda draft: {}
+    write: Callable[[Path], None] = lambda folder: None
+
+
+def export_encoder(
+    source: str | Path | None, root: Path, *, progress: Callable[[str], None], tuned: Tuned | None = None
+) -> Path:
     """Publish a sentence encoder as an artifact of kind ``encoder`` under ``root``; return its directory.
 
     ``source`` is a folder in the format of sentence-transformers, a hub name, or None for the wheel. The artifact
@@ -111,8 +129,9 @@ def export_encoder(source: str | Path | None, root: Path, *, progress: Callable[
     source cannot be read, pools in a way that is not known here, or an fp32 row falls below a cosine of 0.9999.
     """
     folder, name = _resolve(source)
+    name = tuned.name if tuned is not None else name
     progress(f"loading {name}")
-    reference = _Reference(folder)
+    reference = _Reference(folder, soft_prompt=tuned.soft_prompt if tuned is not None else None)
     texts = check_texts(reference.count_tokens, longest=reference.max_length)
     progress(f"encoding {len(texts)} check texts of 1 to {reference.max_length} tokens with torch")
     expected = reference.encode(texts)
@@ -143,9 +162,13 @@ def export_encoder(source: str | Path | None, root: Path, *, progress: Callable[
             f"{parity['min_cosine_int8']:.4f} at least"
         )
 
+        measured = dict(tuned.measure(draft)) if tuned is not None else {}
+
         def write(directory: Path) -> None:
             for file in (*MODEL_FILES.values(), TOKENIZER_FILE):
                 shutil.copyfile(draft / file, directory / file)
+            if tuned is not None:
+                tuned.write(directory)
 
         return artifacts.publish(
             root,
@@ -156,8 +179,9 @@ def export_encoder(source: str | Path | None, root: Path, *, progress: Callable[
                 "dimension": reference.dimension,
                 "max_length": reference.max_length,
                 "pooling": reference.pooling,
-                "source": source_key(source),
+                "source": tuned.source if tuned is not None else source_key(source),
                 "parity": parity,
+                **measured,
             },
             write=write,
         )
@@ -201,7 +225,7 @@ def check_texts(count_tokens: Callable[[str], int], *, longest: int) -> list[str
 class _Reference:
     """The encoder in torch, as sentence-transformers runs it: the source of the trace and the judge of its rows."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, soft_prompt: NDArray[np.float32] | None = None) -> None:
         from sentence_transformers import SentenceTransformer
 
         try:
@@ -217,6 +241,8 @@ class _Reference:
         if self.pooling not in ("mean", "cls"):
             raise ExportError(f"The encoder in {folder} pools by {self.pooling!r}; mean and cls are known here.")
         self.max_length = min(_MAX_LENGTH, int(self._model.get_max_seq_length() or _MAX_LENGTH))
+        if soft_prompt is not None:
+            self._transformer = self._model[0].auto_model = _prompted(self._transformer, soft_prompt)
         self._model.max_seq_length = self.max_length
         self.dimension = int(self.encode(["dimension"]).shape[1])
 
@@ -277,6 +303,31 @@ class _Reference:
                 opset_version=_OPSET,
                 dynamo=False,  # the new exporter needs onnxscript and gives the same rows
             )
+
+
+def _prompted(transformer: Any, soft_prompt: NDArray[np.float32]) -> Any:
+    """Return a module that is called like ``transformer`` and puts a soft prompt before every text."""
+    import torch
+    from transformers.modeling_outputs import BaseModelOutput
+
+    class Prompted(torch.nn.Module):
+        """Token numbers and mask in, the texts' own states out; the prompt's are left behind."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.transformer = transformer
+            self.config = transformer.config
+            self.register_buffer("prompt", torch.from_numpy(soft_prompt.copy()))
+
+        def forward(self, input_ids: Any, attention_mask: Any, **ignored: Any) -> Any:
+            words = self.transformer.get_input_embeddings()(input_ids)
+            before = self.prompt.unsqueeze(0).expand(words.shape[0], -1, -1)  # (b, p, d)
+            seen = torch.cat([torch.ones_like(before[:, :, 0], dtype=attention_mask.dtype), attention_mask], dim=1)
+            inputs = torch.cat([before, words], dim=1)
+            states = self.transformer(inputs_embeds=inputs, attention_mask=seen).last_hidden_state
+            return BaseModelOutput(last_hidden_state=states[:, len(soft_prompt) :])
+
+    return Prompted().eval()
 
 
 def source_folder(source: str | Path | None) -> Path:

@@ -1,11 +1,23 @@
-"""When two texts count as the same."""
+"""When two texts count as the same, and how a text is written that is to be read as being about something."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
+from lepton_app.lib.languages import CJK_CLASS
+
 _NOT_A_WORD = re.compile(r"[\W_]+")
+
+# An encoder knows these signs as tokens of their own, and headlines and posts hardly ever use them (posts are full of
+# @ and #, which would serve otherwise).
+_OPEN, _CLOSE, _BAR = "\u00ab", "\u00bb", "|"
+# What stands for them in a text that holds them itself: nobody can write a mention that is none.
+_HARMLESS = str.maketrans({_OPEN: "\u2039", _CLOSE: "\u203a", _BAR: "/"})
+_SPACES = re.compile(r"\s+")
+# Chinese has no spaces, so that a name may stand between any two characters; a Latin name may not end within a word.
+_LETTER = rf"[^\W{CJK_CLASS}]"
+_SHORTEST_PART = 3  # characters; a shorter part of a name stands in too many words
 
 
 def normalise(text: str) -> str:
@@ -22,3 +34,59 @@ def normalise(text: str) -> str:
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     return _NOT_A_WORD.sub(" ", folded).strip() or folded.strip()
+
+
+def about(text: str, entity: str) -> str:
+    """Return the text as an encoder reads it when the question is what it says about ``entity``.
+
+    The entity comes first, so that it survives when a long text is cut; then the text, with each mention of the entity
+    between two signs (the typed markers of Zhou and Chen 2021, without types). Where a name is not mentioned in full
+    its longest leading part is marked, and where that is missing as well nothing is. Upper and lower case do not
+    matter. An empty ``entity`` asks about the text as a whole.
+
+    >>> about("SpiceJet falls as IndiGo gains", "IndiGo")
+    'IndiGo | SpiceJet falls as « IndiGo » gains'
+    >>> about("Infosys beats TCS, Infosys shares up", "Infosys Ltd")
+    'Infosys Ltd | « Infosys » beats TCS, « Infosys » shares up'
+    >>> about("贵州茅台股价下跌", "贵州茅台")
+    '贵州茅台 | « 贵州茅台 » 股价下跌'
+    >>> about("Markets close flat", ""), about("Markets close flat", "gold")
+    ('Markets close flat', 'gold | Markets close flat')
+
+    The signs in a text of somebody else lose their meaning first:
+
+    >>> about("Live | « TCS » falls", "")
+    'Live / ‹ TCS › falls'
+    """
+    plain = text.translate(_HARMLESS)
+    named = _SPACES.sub(" ", entity.translate(_HARMLESS)).strip()
+    if not named:
+        return plain
+    mention = _mention(plain, named)
+    if mention is not None:
+        plain = mention.sub(lambda found: f" {_OPEN} {found.group()} {_CLOSE} ", plain)
+        plain = _SPACES.sub(" ", plain).strip()
+    return f"{named} {_BAR} {plain}"
+
+
+def _mention(text: str, entity: str) -> re.Pattern[str] | None:
+    """Return the pattern of the longest leading part of the entity that the text mentions, or None.
+
+    Whole words are looked for first, then the same within words: *bank* in *banks*.
+    """
+    words = entity.split(" ")
+    for number in range(len(words), 0, -1):
+        part = " ".join(words[:number])
+        if number < len(words) and len(part) < _SHORTEST_PART:
+            break
+        inside = r"\s+".join(map(re.escape, words[:number]))
+        left = rf"(?<!{_LETTER})" if re.match(_LETTER, part) else ""
+        right = rf"(?!{_LETTER})" if re.match(_LETTER, part[-1]) else ""
+        patterns = [rf"{left}{inside}{right}"]
+        if number == len(words):
+            patterns.append(inside)
+        for pattern in patterns:
+            compiled = re.compile(pattern, re.IGNORECASE)
+            if compiled.search(text):
+                return compiled
+    return None

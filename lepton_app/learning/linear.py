@@ -29,7 +29,7 @@ from lepton_app.learning.classifier import LinearClassifier
 from lepton_app.learning.errors import NothingToLearn
 from lepton_app.learning.features import Floats, Ngrams, Weights
 from lepton_app.learning.scope import THRESHOLD, fit_scope
-from lepton_app.lib.ngrams import normalise
+from lepton_app.learning.texts import normalise
 
 Progress = Callable[[str], None]
 _LEAST_GAIN = 1e-6  # of the loss

@@ -18,8 +18,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lepton_app.learning.texts import normalise
 from lepton_app.lib.languages import LANGUAGES, Language, detect
-from lepton_app.lib.ngrams import normalise
 
 Floats = NDArray[np.float32]
 NGRAM_SHARE: dict[Language, float] = {"en": 0.0, "zh": 0.7}

@@ -23,7 +23,9 @@ _SHORTEST_PART = 3  # characters; a shorter part of a name stands in too many wo
 def normalise(text: str) -> str:
     """Return the text's identity: compatibility forms folded, lower case, words joined by single spaces.
 
-    Punctuation and white space do not tell texts apart; a text without any word keeps its signs.
+    Two texts that are equal after this are one text wherever that is asked: for a sample's digest, for the sides of a
+    split, for hold-outs and folds. Punctuation and white space do not tell texts apart, so that "card lost" cannot
+    measure what was learnt from "Card lost!"; a text without any word keeps its signs.
 
     >>> normalise("  Where is my CARD?! ")
     'where is my card'

@@ -6,6 +6,7 @@
 ``encoder_export``  a sentence encoder -> ONNX fp32 and int8, parity checked (the only module here that loads torch)
 ``languages``       which of our languages a text is in
 ``ngrams``          the character n-grams of a text
+``redaction``       a text without e-mail addresses, telephone, card and account numbers
 ``deployed``        hold an object, notice that another one is deployed, swap without a gap
 ``live``            send a frame to a channel group once the transaction has committed
 ``nudges``          tell a worker that a row waits, once the transaction has committed

@@ -32,7 +32,7 @@ _LONGEST_WORD = 64  # characters; what is longer is no word, and its n-grams wou
 def normalise(text: str) -> str:
     r"""Return the text in one form: Unicode NFKC, lower case, one space between words, none around.
 
-    Two texts that are the same after this are the same text for a hold-out.
+    Punctuation stays, since it tells questions from statements; whether two texts are the same one is not asked here.
 
     >>> normalise("  Ｖｉｓａ\tCARD  被拒 ")
     'visa card 被拒'

@@ -8,7 +8,7 @@ from scipy.special import softmax as reference_softmax
 from sklearn.metrics import log_loss
 
 from lepton_app.learning.calibration import fit_temperature, softmax, stratified_folds
-from lepton_app.lib.ngrams import normalise
+from lepton_app.learning.texts import normalise
 
 ROWS = st.lists(st.tuples(st.sampled_from(["a", "A", "b", "B ", "c", "d", "e"]), st.sampled_from("xyz")), max_size=40)
 

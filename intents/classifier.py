@@ -13,6 +13,8 @@ from lepton_app.lib.deployed import NotDeployed
 
 TASK = "intent"
 
+Embedding = NDArray[np.float32]
+
 
 @dataclass(frozen=True)
 class IntentClassifier:
@@ -25,9 +27,24 @@ class IntentClassifier:
         """Names the model in the lineage of a reply."""
         return self.served.version
 
-    def classify(self, text: str, embedding: NDArray[np.float32]) -> Prediction:
+    @property
+    def run_id(self) -> int:
+        """The run that made the model."""
+        return self.served.run_id
+
+    @property
+    def owns_encoder(self) -> bool:
+        """Whether it reads rows of an encoder of its own, which ``encode`` gives, and not the installation's."""
+        return self.served.model.owns_encoder
+
+    async def encode(self, text: str) -> Embedding:
+        """Return the row of one text that ``classify`` reads, (d,) float32, without blocking the event loop."""
+        row: Embedding = (await self.served.model.encode([text]))[0]
+        return row
+
+    def classify(self, text: str, embedding: Embedding) -> Prediction:
         """Return the intents of one text, given its embedding of shape (d,) float32. Pure computation, no queries."""
-        return self.served.model.predict([text], embedding[np.newaxis, :])[0]
+        return self.served.model.classify([text], embedding[np.newaxis, :])[0]
 
 
 def current() -> IntentClassifier | None:

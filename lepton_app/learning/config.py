@@ -62,19 +62,22 @@ class TrainingConfig(BaseModel):
     rank: int = Field(16, ge=1, le=256, description="Rank of LoRA's matrices; AdaLoRA ends at this average rank.")
     initial_rank: int = Field(24, ge=1, le=384, description="Rank at which AdaLoRA starts.")
     alpha: int = Field(32, ge=1, le=1024, description="Scale of LoRA's update, divided by the rank.")
-    adapter_dropout: float = Field(0.05, ge=0, le=0.9, description="Share of the adapter's inputs dropped.")
+    adapter_dropout: float = Field(0.0, ge=0, le=0.9, description="Share of the adapter's inputs dropped.")
     targets: Literal["attention", "query_value", "all"] = Field(
         "all", description="Which linear layers get an adapter: attention, query and value alone, or all."
     )
     prompt_tokens: int = Field(16, ge=1, le=100, description="Length of the soft prompt, in tokens.")
 
+    classification_weight: float = Field(
+        1.0, ge=0, le=10, description="Weight of the classification loss; 0 learns by contrast alone."
+    )
     contrastive_weight: float = Field(
         0.0, ge=0, le=10, description="Weight of the supervised contrastive loss beside the classification loss."
     )
     contrastive_temperature: float = Field(0.1, gt=0, le=2, description="Temperature of the contrastive loss.")
     texts_per_label: int = Field(4, ge=2, le=64, description="Texts of one label in a contrastive batch.")
     label_names: bool = Field(
-        default=False, description="Whether the labels' own names count as texts; helps where there are few."
+        default=True, description="Whether the own name of a label with few texts counts as one of them."
     )
     consistency: float = Field(
         0.0, ge=0, le=10, description="Weight of agreement between two passes with dropout (R-drop)."
@@ -101,6 +104,8 @@ class TrainingConfig(BaseModel):
     def _agree(self) -> Self:
         if self.method == "adalora" and self.initial_rank < self.rank:
             raise ValueError("initial_rank must be at least rank: AdaLoRA gives ranks away, it does not add any.")
+        if not self.classification_weight and not self.contrastive_weight:
+            raise ValueError("classification_weight and contrastive_weight are both 0: there is nothing to learn.")
         if self.method in ("head", "pretrain") and self.layers:
             raise ValueError(f"layers needs a method that tunes the encoder for labels; {self.method} does not.")
         return self
@@ -119,7 +124,14 @@ class TrainingConfig(BaseModel):
 # What differs from the fields' defaults.
 _PRESETS: dict[Method, dict[str, Any]] = {
     "head": {},
-    "contrastive": {"epochs": 10, "contrastive_weight": 1.0, "label_names": True, "label_smoothing": 0.0},
+    "contrastive": {
+        "batch_size": 128,
+        "epochs": 5,
+        "warm_up": 0.1,
+        "classification_weight": 0.0,
+        "contrastive_weight": 1.0,
+        "label_smoothing": 0.0,
+    },
     "lora": {},
     "adalora": {"epochs": 6, "rank": 8, "initial_rank": 12, "learning_rate": 1e-3},
     "ia3": {"epochs": 8, "learning_rate": 5e-3},

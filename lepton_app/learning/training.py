@@ -160,6 +160,8 @@ def _tune(
     began = time.perf_counter()
     points = loop.tune(adapted, head, train, validation, config, workspace=workspace, reporter=reporter)
     tuning_seconds = time.perf_counter() - began
+    if not config.classification_weight:  # contrast moved the rows away from under the head
+        head = _first_head(encoder, train, dataset.labels, None)
     learns, there = adapted.parameters()
     in_head = sum(parameter.numel() for parameter in head.parameters())
     figures: dict[str, Any] = {
@@ -309,7 +311,7 @@ def _examples(encoder: TorchEncoder, part: Part, labels: Sequence[str]) -> Examp
 
 
 def _first_head(encoder: TorchEncoder, train: Examples, labels: Sequence[str], kept: TunedHead | None) -> Any:
-    """Return a linear layer fitted on the encoder's rows as they are, ``(k, d)``; rows of ``kept`` labels are taken over."""
+    """Return a linear layer ``(k, d)`` fitted on the encoder's rows as they are; rows of ``kept`` labels stand."""
     import torch
     from sklearn.linear_model import LogisticRegression
 

@@ -242,7 +242,7 @@ class _Reference:
             raise ExportError(f"The encoder in {folder} pools by {self.pooling!r}; mean and cls are known here.")
         self.max_length = min(_MAX_LENGTH, int(self._model.get_max_seq_length() or _MAX_LENGTH))
         if soft_prompt is not None:
-            self._transformer = self._model[0].auto_model = _prompted(self._transformer, soft_prompt)
+            self._transformer = self._model[0].model = _prompted(self._transformer, soft_prompt)
         self._model.max_seq_length = self.max_length
         self.dimension = int(self.encode(["dimension"]).shape[1])
 

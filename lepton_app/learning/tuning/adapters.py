@@ -217,9 +217,8 @@ def _linear_layers(transformer: nn.Module, targets: str) -> list[str]:
             continue
         last = name.rsplit(".", 1)[-1]
         in_attention = "attention" in name.lower() or "attn" in name.lower()
-        if targets == "all" or (targets == "attention" and in_attention):
-            found.append(name)
-        elif targets == "query_value" and last in (*_VALUES, *_QUERIES, *_FUSED):
+        is_named = targets == "query_value" and last in (*_VALUES, *_QUERIES, *_FUSED)
+        if targets == "all" or (targets == "attention" and in_attention) or is_named:
             found.append(name)
     if not found:
         raise BaseUnusable(f"This encoder has no layers that targets={targets} names; use targets=all.")

@@ -1,4 +1,4 @@
-"""Which texts make a batch: those of like length, so that little is padded, or several texts of each of a few labels."""
+"""Which texts make a batch: those of like length, so that little is padded, or some texts of each of a few labels."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ def by_length(lengths: Sequence[int], *, size: int, seed: int) -> list[list[int]
 def by_label(targets: Sequence[int], *, size: int, texts_per_label: int, seed: int) -> list[list[int]]:
     """Return about ``n / size`` batches, each of ``texts_per_label`` texts of as many labels as fit.
 
-    A label with fewer texts gives some of them twice, of which dropout makes two views. Every text is drawn
-    before any of its label is drawn again.
+    A label with fewer texts gives those that it has. Every text is drawn before any of its label is drawn again.
 
     >>> [len(batch) for batch in by_label([0, 0, 1, 1], size=4, texts_per_label=2, seed=0)]
     [4]
@@ -54,13 +53,12 @@ def by_label(targets: Sequence[int], *, size: int, texts_per_label: int, seed: i
             name = shuffled.pop()
             if name not in chosen:
                 chosen.append(name)
-            elif len(set(shuffled)) == 0:
-                continue
         batch = []
         for name in chosen:
             for _ in range(texts_per_label):
                 if not left[name]:
                     left[name] = generator.permutation(places[name]).tolist()
-                batch.append(left[name].pop())
+                if left[name][-1] not in batch:
+                    batch.append(left[name].pop())
         batches.append(batch)
     return batches

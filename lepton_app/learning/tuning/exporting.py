@@ -122,7 +122,7 @@ def publish_tuned(
 
 
 def compare_precisions(draft: Path, max_length: int, fitted: Part, judged: Part, fit: Any) -> dict[str, Any]:
-    """Fit a head on rows of either precision and say which one is to be served; an encoder without labels takes int8."""
+    """Fit a head on rows of either precision and say which to serve; int8 where there is nothing to judge."""
     if not len(judged):
         return {"served_precision": "int8"}
     accuracy: dict[str, float] = {}

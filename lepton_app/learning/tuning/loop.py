@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -33,6 +32,8 @@ from lepton_app.learning.tuning.encoders import Tokens, padded
 CHECKPOINT_SECONDS = 30.0
 _CHECKPOINT, _BEST = "checkpoint.safetensors", "best.safetensors"
 _POINTS_AN_EPOCH = 20
+_PIECE_TEXTS = 32
+_MOST_CENTRE_TEXTS = 3000
 
 
 @dataclass
@@ -137,14 +138,15 @@ class _Loop:
     def _step(self, places: list[int], step: int) -> float:
         config = self.config
         self.adapted.encoder.transformer.train()
-        ids, mask = padded([self.train.tokens[place] for place in places])
+        # Of like length side by side, so that a large batch is padded in small pieces.
+        places = sorted(places, key=lambda place: len(self.train.tokens[place]))
         targets = torch.tensor([self.train.targets[place] for place in places])
-        rows, logits = self._forward(ids, mask)
-        loss = losses.classification(logits, targets, smoothing=config.label_smoothing, weights=self.weights)
+        rows, logits = self._forward(places)
+        loss = self._classification(logits, targets)
         if config.consistency:
-            again, other = self._forward(ids, mask)
-            second = losses.classification(other, targets, smoothing=config.label_smoothing, weights=self.weights)
-            loss = (loss + second) / 2 + config.consistency * losses.consistency(logits, other)
+            again, other = self._forward(places)
+            loss = (loss + self._classification(other, targets)) / 2
+            loss = loss + config.consistency * losses.consistency(logits, other)
             rows, targets = torch.cat([rows, again]), targets.repeat(2)
         if config.contrastive_weight:
             contrast = losses.contrast(rows, targets, temperature=config.contrastive_temperature)
@@ -163,10 +165,19 @@ class _Loop:
                 average.lerp_(parameter, 1 - decay)
         return float(loss.detach())
 
-    def _forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
-            rows = self.adapted.encoder.pooled(ids, mask)
-        rows = rows.float()
+    def _classification(self, logits: Tensor, targets: Tensor) -> Tensor:
+        config = self.config
+        loss = losses.classification(logits, targets, smoothing=config.label_smoothing, weights=self.weights)
+        return config.classification_weight * loss
+
+    def _forward(self, places: list[int]) -> tuple[Tensor, Tensor]:
+        """Return the rows ``(b, d)`` and the logits ``(b, k)`` of a batch, encoded in pieces."""
+        pieces = []
+        for start in range(0, len(places), _PIECE_TEXTS):
+            ids, mask = padded([self.train.tokens[place] for place in places[start : start + _PIECE_TEXTS]])
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+                pieces.append(self.adapted.encoder.pooled(ids, mask).float())
+        rows = torch.cat(pieces)
         return rows, self.head(rows)
 
     def _set_rates(self, step: int) -> float:
@@ -183,13 +194,25 @@ class _Loop:
 
     def _validated(self, point: Point) -> Point:
         with self._averaged():
-            rows = self.adapted.encoder.rows(self.validation.tokens)
+            rows = torch.from_numpy(self.adapted.encoder.rows(self.validation.tokens))
             with torch.inference_mode():
-                logits = self.head(torch.from_numpy(rows))
+                logits = self.head(rows) if self.config.classification_weight else rows @ self._centres().T
                 targets = torch.tensor(self.validation.targets)
                 loss = float(losses.classification(logits, targets, smoothing=0.0, weights=None))
                 accuracy = float((logits.argmax(dim=1) == targets).float().mean())
         return Point(point.step, point.epoch, point.loss, point.learning_rate, loss, accuracy)
+
+    def _centres(self) -> Tensor:
+        """Return the mean row of each label's training texts over the contrastive temperature, ``(k, d)``.
+
+        What learns by contrast alone has no head yet; the nearest centre stands for it.
+        """
+        every = max(1, len(self.train.tokens) // _MOST_CENTRE_TEXTS)
+        chosen = range(0, len(self.train.tokens), every)
+        rows = torch.from_numpy(self.adapted.encoder.rows([self.train.tokens[place] for place in chosen]))
+        targets = torch.tensor([self.train.targets[place] for place in chosen])
+        sums = torch.zeros(self.head.out_features, rows.shape[1]).index_add_(0, targets, rows)
+        return nn.functional.normalize(sums, dim=1) / self.config.contrastive_temperature
 
     def _is_enough(self, point: Point | None) -> bool:
         """Keep the weights of the best epoch and tell whether ``patience`` epochs brought nothing better."""
@@ -238,7 +261,7 @@ class _Loop:
         tensors_file = self.workspace / _CHECKPOINT
         # The numbers ride in the tensors' file, so that one rename moves both.
         save_file(tensors, tensors_file.with_suffix(".new"), metadata={"numbers": json.dumps(numbers)})
-        os.replace(tensors_file.with_suffix(".new"), tensors_file)
+        tensors_file.with_suffix(".new").replace(tensors_file)
         self.saved_at = time.monotonic()
 
     def resume(self) -> None:

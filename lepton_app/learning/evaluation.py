@@ -38,6 +38,7 @@ from lepton_app.learning.model import Model
 from lepton_app.learning.report_page import render
 from lepton_app.learning.texts import normalise
 from lepton_app.lib import artifacts
+from lepton_app.lib.redaction import redact
 from lepton_app.lib.text_runtime import MODEL_FILES
 
 KIND = "report"
@@ -76,9 +77,10 @@ def evaluate(
 ) -> Report:
     """Return the report of ``predict`` on a hold-out and on texts that are ``unknown``: of none of the labels.
 
-    Both come with personal data masked: the report quotes them. ``labels`` are those of the model, which is to say
-    more than those of the hold-out; ``temperature`` is the one by which its probabilities were scaled, so that the
-    calibration error without it can be told. The rest is passed on. An empty hold-out gives figures of None.
+    Personal data are masked in what the report quotes, as they are in the parts of a snapshot. ``labels`` are those of
+    the model, which is to say more than those of the hold-out; ``temperature`` is the one by which its probabilities
+    were scaled, so that the calibration error without it can be told. The rest is passed on. An empty hold-out gives
+    figures of None.
     """
     inside = _ask(predict, part.texts, part.labels, temperature)
     outside = _ask(predict, unknown, [""] * len(unknown), temperature)
@@ -258,6 +260,11 @@ def _ask(predict: Predict, texts: Sequence[str], truths: Sequence[str], temperat
     return answers
 
 
+def outcomes_of(predict: Predict, asked: Sequence[tuple[str, str]]) -> tuple[Outcome, ...]:
+    """Return what ``predict`` says of texts, each with its label, or with "" where it has none."""
+    return tuple(_ask(predict, [text for text, _ in asked], [truth for _, truth in asked], 1.0).outcomes)
+
+
 def outcome(text: str, truth: str, said: Prediction) -> Outcome:
     """Return what one prediction says of a text; ``truth`` is empty for a text of no label."""
     at = said.labels.index(truth) if truth in said.labels else None
@@ -300,7 +307,7 @@ def _mistakes(texts: Sequence[str], outcomes: Sequence[Outcome]) -> list[Mistake
     """Return what was called something else, the surest first."""
     wrong = [
         Mistake(
-            text=text,
+            text=redact(text),
             truth=found["truth"],
             said=found["said"],
             confidence=found["confidence"],
@@ -314,7 +321,7 @@ def _mistakes(texts: Sequence[str], outcomes: Sequence[Outcome]) -> list[Mistake
 
 def _scope(unknown: Sequence[str], inside: _Answers, outside: _Answers) -> ScopeFigures:
     accepted = [
-        Accepted(text=text, said=found["said"], confidence=found["confidence"])
+        Accepted(text=redact(text), said=found["said"], confidence=found["confidence"])
         for text, found in zip(unknown, outside.outcomes, strict=True)
         if found["in_scope"]
     ]

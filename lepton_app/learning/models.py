@@ -350,6 +350,9 @@ class Shadow(models.Model):
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
     agreed = models.PositiveIntegerField(_("agreed"), default=0)
     disagreed = models.PositiveIntegerField(_("disagreed"), default=0)
+    dropped = models.PositiveIntegerField(
+        _("not compared"), default=0, help_text=_("Texts that came while a serving process was too busy to compare.")
+    )
 
     class Meta:
         verbose_name = _("shadow")

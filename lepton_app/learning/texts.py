@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from lepton_app.lib.languages import CJK_CLASS
+from lepton_app.lib.languages import has_cjk
 
 _NOT_A_WORD = re.compile(r"[\W_]+")
 
@@ -15,8 +15,6 @@ _OPEN, _CLOSE, _BAR = "\u00ab", "\u00bb", "|"
 # What stands for them in a text that holds them itself: nobody can write a mention that is none.
 _HARMLESS = str.maketrans({_OPEN: "\u2039", _CLOSE: "\u203a", _BAR: "/"})
 _SPACES = re.compile(r"\s+")
-# Chinese has no spaces, so that a name may stand between any two characters; a Latin name may not end within a word.
-_LETTER = rf"[^\W{CJK_CLASS}]"
 _SHORTEST_PART = 3  # characters; a shorter part of a name stands in too many words
 
 
@@ -64,31 +62,32 @@ def about(text: str, entity: str) -> str:
     named = _SPACES.sub(" ", entity.translate(_HARMLESS)).strip()
     if not named:
         return plain
-    mention = _mention(plain, named)
-    if mention is not None:
-        plain = mention.sub(lambda found: f" {_OPEN} {found.group()} {_CLOSE} ", plain)
-        plain = _SPACES.sub(" ", plain).strip()
-    return f"{named} {_BAR} {plain}"
+    pieces, end = [], 0
+    for start, stop in _mentions(plain, named):
+        pieces += [plain[end:start], _OPEN, plain[start:stop], _CLOSE]
+        end = stop
+    written = " ".join([*pieces, plain[end:]])
+    return f"{named} {_BAR} {_SPACES.sub(' ', written).strip()}"
 
 
-def _mention(text: str, entity: str) -> re.Pattern[str] | None:
-    """Return the pattern of the longest leading part of the entity that the text mentions, or None.
+def _mentions(text: str, entity: str) -> list[tuple[int, int]]:
+    """Return where the text mentions the longest leading part of the entity that it mentions at all.
 
     Whole words are looked for first, then the same within words: *bank* in *banks*.
     """
     words = entity.split(" ")
     for number in range(len(words), 0, -1):
-        part = " ".join(words[:number])
-        if number < len(words) and len(part) < _SHORTEST_PART:
+        if number < len(words) and len(" ".join(words[:number])) < _SHORTEST_PART:
             break
-        inside = r"\s+".join(map(re.escape, words[:number]))
-        left = rf"(?<!{_LETTER})" if re.match(_LETTER, part) else ""
-        right = rf"(?!{_LETTER})" if re.match(_LETTER, part[-1]) else ""
-        patterns = [rf"{left}{inside}{right}"]
-        if number == len(words):
-            patterns.append(inside)
-        for pattern in patterns:
-            compiled = re.compile(pattern, re.IGNORECASE)
-            if compiled.search(text):
-                return compiled
-    return None
+        pattern = r"\s+".join(map(re.escape, words[:number]))
+        places = [found.span() for found in re.finditer(pattern, text, re.IGNORECASE)]
+        whole = [(start, end) for start, end in places if not _cuts(text, start) and not _cuts(text, end)]
+        if whole or (places and number == len(words)):
+            return whole or places
+    return []
+
+
+def _cuts(text: str, place: int) -> bool:
+    """Tell whether a place lies within a word; Chinese has no spaces, so that it lies in none there."""
+    around = text[max(place - 1, 0) : place + 1]
+    return 0 < place < len(text) and around.isalnum() and not has_cjk(around)

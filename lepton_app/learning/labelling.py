@@ -174,12 +174,3 @@ def _store(task: Task, rows: Mapping[str, Labelled], labels: Mapping[str, Label]
 def _labels(task: Task, names: set[str]) -> dict[str, Label]:
     Label.objects.bulk_create([Label(task=task, name=name) for name in sorted(names)], ignore_conflicts=True)
     return {label.name: label for label in Label.objects.filter(task=task, name__in=names)}
-
-
-def labelled_rows(task: Task) -> Sequence[tuple[str, str, str]]:
-    """Return ``(digest, text, label)`` of every sample with an active label, ordered by digest."""
-    return list(
-        Sample.objects.filter(task=task, label__is_active=True)
-        .order_by("digest")
-        .values_list("digest", "text", "label__name")
-    )

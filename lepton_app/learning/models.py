@@ -56,10 +56,11 @@ class Split(models.TextChoices):
 
 
 class Sample(models.Model):
-    """A text of a task, once per normalised text, with the label that stands now.
+    """A text of a task, once per normalised text and what it is about, with the label that stands now.
 
-    ``label`` and ``is_out_of_scope`` repeat what the newest annotation says, for lists and training; the annotations
-    themselves are never overwritten.
+    ``label`` and ``is_out_of_scope`` repeat what the newest annotation of staff says, or without one the newest of all,
+    for lists and training; the annotations themselves are never overwritten. The text stays as it came in: personal
+    data are masked on the way into a snapshot.
     """
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="samples", verbose_name=_("task"))
@@ -81,7 +82,7 @@ class Sample(models.Model):
         max_length=64,
         default="",
         editable=False,
-        help_text=_("sha256 of the normalised text alone: all its samples are on one side of every split."),
+        help_text=_("sha256 of the text alone, personal data masked: all its samples are on one side of every split."),
     )
     split = models.CharField(
         _("side"),
@@ -179,6 +180,9 @@ class Snapshot(models.Model):
     validation_rows = models.PositiveIntegerField(_("validation rows"), default=0)
     holdout_rows = models.PositiveIntegerField(_("hold-out rows"), default=0)
     out_of_scope_rows = models.PositiveIntegerField(_("out-of-scope rows"), default=0)
+    disputed_rows = models.PositiveIntegerField(
+        _("disputed rows"), default=0, help_text=_("Left out, because their labels contradict each other.")
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
@@ -230,6 +234,13 @@ class Run(models.Model):
     )
     config = models.JSONField(
         _("configuration"), default=dict, blank=True, help_text=_("Every option as it was when the run was requested.")
+    )
+    fingerprint = models.CharField(
+        _("fingerprint"),
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text=_("sha256 over what decides the result: snapshot, configuration, encoder, run to start from."),
     )
     base = models.ForeignKey(
         "self",

@@ -71,8 +71,8 @@ def test_personal_data_does_not_tell_two_texts_apart_on_the_sides_of_a_split(tas
 def standing(task: Task) -> tuple[str | None, bool, list[str | None]]:
     """The label that stands, whether it is disputed, and all that was said."""
     sample = Sample.objects.select_related("label").get(task=task)
-    said = [annotation.label and annotation.label.name for annotation in sample.annotations.order_by("id")]
-    return sample.label and sample.label.name, sample.is_disputed, said
+    said = [annotation.label.name if annotation.label else None for annotation in sample.annotations.order_by("id")]
+    return sample.label.name if sample.label else None, sample.is_disputed, said
 
 
 def test_one_call_that_contradicts_itself_is_disputed_until_staff_decides(task: Task) -> None:

@@ -33,8 +33,8 @@ def test_the_order_in_which_texts_came_in_does_not_matter(groups: dict[str, str 
 def test_shares_approach_what_is_stated_however_the_texts_arrive(arrivals: list[tuple[int, int]]) -> None:
     groups: dict[str, str | None] = {}
     sides: dict[str, str] = {}
-    for number, (label, count) in enumerate(arrivals):
-        groups |= {f"{number:02}{n:03}": str(label) for n in range(count)}
+    for number, (name, count) in enumerate(arrivals):
+        groups |= {f"{number:02}{n:03}": str(name) for n in range(count)}
         sides |= assign(groups, sides)
     for label in set(groups.values()):
         found = Counter(sides[digest] for digest, own in groups.items() if own == label)

@@ -3,16 +3,19 @@
 For one question:
 
 1. its language is detected (the conversation's decides where the text says nothing);
-2. it is encoded and classified, and ``intents.routing`` decides;
-3. an intent's reply, a cited answer, "which do you mean", or an honest refusal that offers a person is drafted;
-4. the draft is stored with its lineage, once, unless a person has spoken meanwhile.
+2. it is encoded, for the knowledge base and, side by side, for a classifier that brings its own encoder;
+3. it is classified, and ``intents.routing`` decides;
+4. an intent's reply, a cited answer, "which do you mean", or an honest refusal that offers a person is drafted;
+5. the draft is stored with its lineage, once, unless a person has spoken meanwhile;
+6. a candidate that runs in the classifier's shadow is shown the question, when the reply is on its way.
 
-Steps 2 and 3 run on the model threads, outside any transaction. What is missing or fails is logged and stands in the
+Steps 2 to 4 run on the model threads, outside any transaction. What is missing or fails is logged and stands in the
 lineage; the customer is told so and offered a person, never given a guess.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterator
@@ -27,11 +30,14 @@ from django.utils.translation import gettext
 from numpy.typing import NDArray
 
 from intents import catalogue, classifier
+from intents.classifier import IntentClassifier
 from intents.routing import Action, Decision, Thresholds, route
 from lepton_app.chat import delivery, handover
 from lepton_app.chat.models import Message
 from lepton_app.chat.protocol import Attachments, Choice, Citation, CitedSentence
 from lepton_app.chat.threads import on_database_thread, on_model_thread
+from lepton_app.learning import shadow
+from lepton_app.learning.classifier import Prediction
 from lepton_app.lib import languages
 from lepton_app.lib.encoding import encoder_service
 from retrieval import serving
@@ -64,6 +70,8 @@ class _Record:
 
     fields: dict[str, Any] = field(default_factory=dict)
     milliseconds: dict[str, float] = field(default_factory=dict)
+    # What the deployed classifier, of this run, said of the question; None when it was not asked.
+    said: tuple[int, Prediction] | None = None
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -77,6 +85,15 @@ class _Record:
         code = getattr(error, "code", None) or type(error).__name__
         self.fields.setdefault("failures", {})[step] = str(code)
         logger.error("%s failed while replying: %s", step, error, exc_info=error)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Who reads the question's intent: the customer has picked one, or a classifier reads it, or nobody can."""
+
+    chosen: str | None = None
+    model: IntentClassifier | None = None
+    error: Exception | None = None
 
 
 def language_of(text: str, *, conversation_language: str) -> Language:
@@ -100,13 +117,31 @@ async def reply_to(question: Message) -> delivery.Stored | None:
     again by ``delivery.next_unanswered``.
     """
     record = _Record()
+    reader = await on_model_thread(_reader)(question)
     with record.timed("encode"):
-        embedding = await _encode(question.text, record)
+        embedding, own = await asyncio.gather(
+            _encode(question.text, record), _encode_for_itself(question.text, reader.model)
+        )
     language = language_of(question.text, conversation_language=question.conversation.language)
     record.fields["language"] = language
-    draft = await on_model_thread(_compose)(question, language, embedding, record)
+    if isinstance(own, Exception):
+        reader, own = _Reader(error=own), None
+    draft = await on_model_thread(_compose)(question, language, reader, embedding, own, record)
     lineage = {"route": draft.route, **record.fields, "milliseconds": record.milliseconds}
-    return await on_database_thread(_store)(question, draft, lineage)
+    stored = await on_database_thread(_store)(question, draft, lineage)
+    if stored is not None and stored.is_new and record.said is not None:
+        run_id, prediction = record.said
+        shadow.offer(classifier.TASK, run_id, [question.text], [prediction])
+    return stored
+
+
+def _reader(question: Message) -> _Reader:
+    """Look up who reads the question; queries the database, and never raises."""
+    try:
+        chosen = _chosen_intent(question)
+        return _Reader(chosen=chosen) if chosen is not None else _Reader(model=classifier.current())
+    except Exception as error:  # noqa: BLE001 - the knowledge base may still know the answer
+        return _Reader(error=error)
 
 
 async def _encode(text: str, record: _Record) -> Embedding | None:
@@ -120,6 +155,16 @@ async def _encode(text: str, record: _Record) -> Embedding | None:
         return None
 
 
+async def _encode_for_itself(text: str, model: IntentClassifier | None) -> Embedding | Exception | None:
+    """Return the row of a classifier that owns its encoder, or why there is none; None for any other classifier."""
+    if model is None or not model.owns_encoder:
+        return None
+    try:
+        return await model.encode(text)
+    except Exception as error:  # noqa: BLE001 - the knowledge base may still know the answer
+        return error
+
+
 @transaction.atomic
 def _store(question: Message, draft: Draft, lineage: dict[str, Any]) -> delivery.Stored | None:
     stored = delivery.store_reply(question, text=draft.text, attachments=draft.attachments, lineage=lineage)
@@ -128,14 +173,24 @@ def _store(question: Message, draft: Draft, lineage: dict[str, Any]) -> delivery
     return stored
 
 
-def _compose(question: Message, language: Language, embedding: Embedding | None, record: _Record) -> Draft:
-    """Return the draft for a question; runs on a model thread, with no transaction open."""
+def _compose(
+    question: Message,
+    language: Language,
+    reader: _Reader,
+    embedding: Embedding | None,
+    own: Embedding | None,
+    record: _Record,
+) -> Draft:
+    """Return the draft for a question; runs on a model thread, with no transaction open.
+
+    ``embedding`` is the row of the installation's encoder, ``own`` that of the classifier's own one, if it has one.
+    """
     with translation.override(_DJANGO_LANGUAGE[language]):
         if embedding is None:
             return unavailable()
         draft, is_compared = None, False
         try:
-            decision = _decide(question, embedding, record)
+            decision = _decide(question, reader, embedding if own is None else own, record)
             draft = _draft_of_intents(decision, language)
             # Somebody who asks for a person gets one, whatever the documents say about opening hours.
             is_compared = decision.action is Action.COMPARE and (draft is None or draft.person_reason is None)
@@ -157,19 +212,21 @@ def _compose(question: Message, language: Language, embedding: Embedding | None,
         return refusal(answer) if answer.refused else cited(answer)
 
 
-def _decide(question: Message, embedding: Embedding, record: _Record) -> Decision:
-    chosen = _chosen_intent(question)
-    if chosen is not None:
-        decision = Decision(Action.REPLY, "chosen", intent=chosen)
+def _decide(question: Message, reader: _Reader, embedding: Embedding, record: _Record) -> Decision:
+    if reader.error is not None:
+        raise reader.error
+    model = reader.model
+    if reader.chosen is not None:
+        decision = Decision(Action.REPLY, "chosen", intent=reader.chosen)
+    elif model is None:
+        record.fields.setdefault("failures", {})["classifier"] = "not_deployed"
+        decision = Decision(Action.SEARCH, "no_classifier")
     else:
-        model = classifier.current()
-        if model is None:
-            record.fields.setdefault("failures", {})["classifier"] = "not_deployed"
-            decision = Decision(Action.SEARCH, "no_classifier")
-        else:
-            with record.timed("classify"):
-                decision = route(model.classify(question.text, embedding), thresholds=THRESHOLDS)
-            record.fields["classifier_version"] = model.version
+        with record.timed("classify"):
+            prediction = model.classify(question.text, embedding)
+            decision = route(prediction, thresholds=THRESHOLDS)
+        record.fields["classifier_version"] = model.version
+        record.said = (model.run_id, prediction)
     record.fields["decision"] = decision.action.value
     record.fields["reason"] = decision.reason
     record.fields["intent"] = decision.intent

@@ -79,3 +79,9 @@ class BaseUnusable(LearningError):
     """The run to start from has no adapter or encoder that fits this configuration."""
 
     code = "base_unusable"
+
+
+class NotShadowed(LearningError):
+    """No candidate runs beside the deployed model of the task."""
+
+    code = "not_shadowed"

@@ -84,6 +84,9 @@ class FakeModels:
     search_error: Exception | None = None
     is_deployed: bool = True
     asked: list[tuple[str, str]] = field(default_factory=list)
+    offered: list[tuple[str, int, str, str]] = field(default_factory=list)
+    owns_encoder: bool = False
+    own_encoder_error: Exception | None = None
     before_encode: Callable[[], Any] | None = None
     version: str = "fake-encoder"
 
@@ -108,6 +111,10 @@ class FakeModels:
             raise self.classifier_error
         return FakeClassifier(self) if self.is_deployed else None
 
+    def offer(self, task: str, run_id: int, texts: Sequence[str], predictions: Sequence[Prediction]) -> None:
+        for text, prediction in zip(texts, predictions, strict=True):
+            self.offered.append((task, run_id, text, prediction.labels[0]))
+
     def answer_question(self, question: str, *, embedding: Any, language: str) -> Answer:
         assert embedding.shape == (8,)
         self.asked.append((question, language))
@@ -127,8 +134,19 @@ class FakeModels:
 class FakeClassifier:
     models: FakeModels
     version: str = "fake-classifier"
+    run_id: int = 7
+
+    @property
+    def owns_encoder(self) -> bool:
+        return self.models.owns_encoder
+
+    async def encode(self, text: str) -> Any:
+        if self.models.own_encoder_error is not None:
+            raise self.models.own_encoder_error
+        return np.ones(3, dtype=np.float32)
 
     def classify(self, text: str, embedding: Any) -> Prediction:
+        assert embedding.shape == ((3,) if self.owns_encoder else (8,))
         for word, labels in self.models.words.items():
             if word in text:
                 shares = (0.95,) if len(labels) == 1 else (0.5, 0.4)
@@ -144,6 +162,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> FakeModels:
     monkeypatch.setattr(replies.classifier, "current", fake.current)
     monkeypatch.setattr(replies.catalogue, "entry", fake.entries.get)
     monkeypatch.setattr(replies.serving, "answer_question", fake.answer_question)
+    monkeypatch.setattr(replies.shadow, "offer", fake.offer)
     return fake
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from lepton_app.chat.models import Message
 from lepton_app.chat.replies import language_of
-from tests.chat.conftest import FakeModels, OpenTab, on_thread
+from tests.chat.conftest import FakeClassifier, FakeModels, OpenTab, on_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,6 +45,49 @@ async def test_when_the_search_fails_the_intent_still_replies(open_tab: OpenTab,
     reply = await ask(open_tab, "hello, a detail of a transfer")
     assert reply.lineage["route"] == "intent"
     assert reply.lineage["failures"] == {"search": "RuntimeError"}
+
+
+async def test_a_classifier_with_its_own_encoder_reads_its_own_rows(open_tab: OpenTab, models: FakeModels) -> None:
+    models.owns_encoder = True
+    reply = await ask(open_tab, "hello, a detail of a transfer")
+    assert reply.lineage["route"] == "answer"  # found with the installation's encoder, as FakeModels asserts
+    assert reply.lineage["classifier_version"] == "fake-classifier"
+    assert "failures" not in reply.lineage
+
+
+async def test_the_two_encoders_work_side_by_side(
+    open_tab: OpenTab, models: FakeModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.owns_encoder = True
+    both = asyncio.Barrier(2)
+    encode = FakeClassifier.encode
+
+    async def together(self: FakeClassifier, text: str) -> object:
+        await both.wait()
+        return await encode(self, text)
+
+    models.before_encode = both.wait
+    monkeypatch.setattr(FakeClassifier, "encode", together)
+    async with asyncio.timeout(10):
+        assert (await ask(open_tab, "hello")).lineage["route"] == "intent"
+
+
+async def test_when_the_classifiers_own_encoder_fails_the_documents_answer(
+    open_tab: OpenTab, models: FakeModels
+) -> None:
+    models.owns_encoder = True
+    models.own_encoder_error = RuntimeError("closed")
+    reply = await ask(open_tab, "hello, a detail of a transfer")
+    assert reply.lineage["route"] == "answer"
+    assert reply.lineage["failures"] == {"classifier": "RuntimeError"}
+    assert models.offered == []
+
+
+async def test_a_candidate_is_shown_what_was_classified_once_the_reply_is_stored(
+    open_tab: OpenTab, models: FakeModels
+) -> None:
+    await ask(open_tab, "hello")
+    assert models.offered == [("intent", 7, "hello", "greeting")]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lepton_app.learning import metrics
 from lepton_app.learning.classifier import Prediction
+from lepton_app.learning.curves import LEAST_HOLDOUT, LEAST_TRAINING, learning_curve
 from lepton_app.learning.datasets import Dataset, Part, Point
 from lepton_app.learning.figures import (
     Accepted,
@@ -34,6 +35,7 @@ from lepton_app.learning.figures import (
     ScopeFigures,
     Sizes,
 )
+from lepton_app.learning.linear import LinearConfig
 from lepton_app.learning.model import Model
 from lepton_app.learning.report_page import render
 from lepton_app.learning.texts import normalise
@@ -46,6 +48,7 @@ KIND = "report"
 FORMAT_VERSION = 1
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
+CARD_FILE = "README.md"
 
 MOST_MISTAKES = 1000
 MOST_PAIRS = 50
@@ -123,10 +126,9 @@ def measure(
     """Return the report of a loaded model on the hold-out of its dataset, with its latency and its sizes.
 
     ``artifact`` is the classifier's folder.
-    ``figures`` are those of the training (``Trained.figures``): of them the parity of the exported model and the
-    ``curve`` stand in the report. ``about`` says what was measured; the rows of each side are added.
+    ``figures`` are those of the training (``Trained.figures``): of them the parity of the exported model stands in the
+    report. The learning curve is drawn on the rows of the model's encoder. ``about`` says what was measured; the rows of each side are added.
     """
-    trained = dict(figures or {})
     timed = dataset.holdout.texts or dataset.validation.texts or dataset.train.texts
     said_of = {
         "training_rows": len(dataset.train),
@@ -134,7 +136,7 @@ def measure(
         "holdout_rows": len(dataset.holdout),
         "encoder": model.service.encoder.version,
     }
-    return evaluate(
+    report = evaluate(
         model.predict_sync,
         dataset.holdout,
         unknown=dataset.unknown_holdout,
@@ -143,9 +145,27 @@ def measure(
         about={**said_of, **(about or {})},
         latency=measure_latency(model.predict_sync, timed) if timed else None,
         sizes=sizes_of(model, artifact),
-        parity=parity_of(trained),
-        curve=trained.get("curve", ()),
+        parity=parity_of(figures or {}),
         history=history,
+    )
+    report["curve"] = curve_of(model, dataset, whole=report["quality"]["accuracy"])
+    return report
+
+
+def curve_of(model: Model, dataset: Dataset, *, whole: float | None) -> list[CurvePoint]:
+    """Return the learning curve of a model's encoder, up to ``whole``, the accuracy of the model itself."""
+    learnt = dataset.train + dataset.validation
+    if len(learnt) < LEAST_TRAINING or len(dataset.holdout) < LEAST_HOLDOUT:
+        return []
+    classifier = model.classifier
+    regularisation = classifier.meta.get("inverse_regularisation", LinearConfig.inverse_regularisation)
+    return learning_curve(
+        learnt,
+        model.service.encode_sync(learnt.texts),
+        dataset.holdout,
+        model.service.encode_sync(dataset.holdout.texts),
+        whole=whole,
+        config=LinearConfig(inverse_regularisation=regularisation, weights=classifier.weights),
     )
 
 
@@ -216,16 +236,18 @@ def headline(report: Report) -> dict[str, float | int | None]:
     return found
 
 
-def save_report(report: Report, root: Path) -> Path:
+def save_report(report: Report, root: Path, *, card: str = "") -> Path:
     """Publish the report under ``root`` as JSON and as one page in the active language; return the artifact's folder.
 
-    Raises ``OSError`` with nothing published, and ``ValueError`` for figures that JSON cannot hold.
+    ``card`` is a model card in Markdown to lie beside them. Raises ``OSError`` with nothing published, and ``ValueError`` for figures that JSON cannot hold.
     """
 
     def write(folder: Path) -> None:
         text = json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1)
         (folder / REPORT_FILE).write_text(text, encoding="utf-8", errors="surrogatepass")
         (folder / PAGE_FILE).write_text(render(report), encoding="utf-8", errors="replace")
+        if card:
+            (folder / CARD_FILE).write_text(card, encoding="utf-8", errors="replace")
 
     return artifacts.publish(root, kind=KIND, format_version=FORMAT_VERSION, meta=headline(report), write=write)
 

@@ -129,17 +129,19 @@ class Sizes(TypedDict):
 
 
 class Parity(TypedDict, total=False):
-    """The exported model against the one that was trained, on the same texts. A head alone has nothing to compare.
+    """The exported model in either precision, on texts that the encoder has not learnt; a head alone has nothing here.
 
-    ``label_agreement`` is the share of texts with the same label, ``largest_difference`` of probabilities.
+    ``probability_shift`` is the mean over texts of the largest difference of a probability between int8 and fp32;
+    ``torch_shift`` that between the exported model and the one that was trained, ``torch_agreement`` the share of
+    texts with the same label.
     """
 
     served_precision: str
     fp32_accuracy: float
     int8_accuracy: float
-    torch_accuracy: float
-    label_agreement: float
-    largest_difference: float
+    probability_shift: float
+    torch_agreement: float
+    torch_shift: float
 
 
 class CurvePoint(TypedDict):

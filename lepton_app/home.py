@@ -346,7 +346,12 @@ def components(user: AbstractUser) -> list[Component]:
         "model": gettext("Intent classifier"),
         "index": gettext("Search index"),
     }
-    words = {"ok": gettext("ready"), "missing": gettext("not there"), "failed": gettext("failed")}
+    words = {
+        health.OK: gettext("ready"),
+        health.OUTDATED: gettext("the newest cannot be loaded, the one before serves"),
+        health.MISSING: gettext("not there"),
+        health.FAILED: gettext("failed"),
+    }
     return [Component(names.get(name, name), state, words[state]) for name, state in health.components().items()]
 
 

@@ -1,7 +1,7 @@
 """What happens when the web server starts and stops: models are loaded beside it, so that the first message is fast.
 
 A model that is missing or broken never keeps the server from starting: the chat says so, offers a person, and
-``/readyz`` names what is missing.
+``/readyz`` names what is missing. While the server runs, a watch swaps models that are deployed.
 """
 
 from __future__ import annotations
@@ -24,16 +24,21 @@ class Lifespan:
     """The ASGI application of the ``lifespan`` scope."""
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Start warming up at the start, without making the server wait; stop waiting for it at the end."""
+        """Start warming up and watching at the start, without making the server wait; end both at the end."""
+        from lepton_app.learning import serving
+
         warming: asyncio.Task[None] | None = None
+        watch = serving.watch()
         while True:
             event = await receive()
             if event["type"] == "lifespan.startup":
                 warming = asyncio.create_task(database_sync_to_async(warm_up, thread_sensitive=False)(), name="warm-up")
+                watch.start()
                 await send({"type": "lifespan.startup.complete"})
             elif event["type"] == "lifespan.shutdown":
                 if warming is not None:
                     warming.cancel()
+                await asyncio.to_thread(watch.stop)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

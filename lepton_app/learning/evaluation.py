@@ -125,9 +125,9 @@ def measure(
 ) -> Report:
     """Return the report of a loaded model on the hold-out of its dataset, with its latency and its sizes.
 
-    ``artifact`` is the classifier's folder.
-    ``figures`` are those of the training (``Trained.figures``): of them the parity of the exported model stands in the
-    report. The learning curve is drawn on the rows of the model's encoder. ``about`` says what was measured; the rows of each side are added.
+    ``artifact`` is the classifier's folder. ``figures`` are those of the training (``Trained.figures``): of them the
+    parity of the exported model stands in the report. The learning curve is drawn on the rows of the model's encoder.
+    ``about`` says what was measured; the rows of each side are added.
     """
     timed = dataset.holdout.texts or dataset.validation.texts or dataset.train.texts
     said_of = {
@@ -239,7 +239,8 @@ def headline(report: Report) -> dict[str, float | int | None]:
 def save_report(report: Report, root: Path, *, card: str = "") -> Path:
     """Publish the report under ``root`` as JSON and as one page in the active language; return the artifact's folder.
 
-    ``card`` is a model card in Markdown to lie beside them. Raises ``OSError`` with nothing published, and ``ValueError`` for figures that JSON cannot hold.
+    ``card`` is a model card in Markdown to lie beside them. Raises ``OSError`` with nothing published, and
+    ``ValueError`` for figures that JSON cannot hold.
     """
 
     def write(folder: Path) -> None:

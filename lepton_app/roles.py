@@ -17,6 +17,7 @@ AGENTS = "Agents"
 LABELLERS = "Labellers"
 ANALYSTS = "Analysts"
 EDITORS = "Editors"
+APPROVERS = "Approvers"
 
 ROLES: Mapping[str, frozenset[str]] = {
     # Talk with customers: read conversations, answer in them, look things up.
@@ -62,12 +63,29 @@ ROLES: Mapping[str, frozenset[str]] = {
             "learning.add_run",
             "learning.deploy_run",
             "learning.view_deployment",
+            "learning.view_shadow",
+            "learning.view_disagreement",
             "retrieval.view_article",
             "retrieval.add_article",
             "retrieval.change_article",
             "retrieval.delete_article",
             "retrieval.view_passage",
             "retrieval.view_indexbuild",
+        }
+    ),
+    # Answer for a model that the gate does not pass: look at it, and put it to work with a written reason. Not a part
+    # of Editors, so that whoever trains a model is not by that alone the one who overrules what was measured of it.
+    APPROVERS: frozenset(
+        {
+            "learning.view_task",
+            "learning.view_label",
+            "learning.view_snapshot",
+            "learning.view_run",
+            "learning.deploy_run",
+            "learning.override_gate",
+            "learning.view_deployment",
+            "learning.view_shadow",
+            "learning.view_disagreement",
         }
     ),
 }

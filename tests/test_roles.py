@@ -53,6 +53,7 @@ MAY_OPEN = {
         "retrieval.indexbuild",
         "retrieval.passage",
     },
+    "Approvers": {"learning.task", "learning.label", "learning.snapshot", "learning.run", "learning.deployment"},
 }
 
 
@@ -112,12 +113,25 @@ def test_the_groups_hold_exactly_what_the_table_says() -> None:
             "learning.add_run",
             "learning.deploy_run",
             "learning.view_deployment",
+            "learning.view_shadow",
+            "learning.view_disagreement",
             "retrieval.view_article",
             "retrieval.add_article",
             "retrieval.change_article",
             "retrieval.delete_article",
             "retrieval.view_passage",
             "retrieval.view_indexbuild",
+        },
+        "Approvers": {
+            "learning.view_task",
+            "learning.view_label",
+            "learning.view_snapshot",
+            "learning.view_run",
+            "learning.deploy_run",
+            "learning.override_gate",
+            "learning.view_deployment",
+            "learning.view_shadow",
+            "learning.view_disagreement",
         },
     }
 
@@ -140,7 +154,7 @@ def test_the_command_says_what_it_did() -> None:
     out = StringIO()
     call_command("sync_roles", stdout=out)
     total = sum(len(wanted) for wanted in roles.ROLES.values())
-    assert out.getvalue() == f"Agents, Labellers, Analysts, Editors: {total} permissions given, 0 taken away.\n"
+    assert out.getvalue() == f"Agents, Labellers, Analysts, Editors, Approvers: {total} permissions given, 0 taken away.\n"
 
 
 def test_a_permission_that_nobody_knows_is_named_and_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:

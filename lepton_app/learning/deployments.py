@@ -172,7 +172,7 @@ def _move_mark(
     """Move the mark to the run; None, and nothing changes, when another deployment than the expected is at work."""
     now = timezone.now()
     with transaction.atomic():
-        Task.objects.select_for_update().get(pk=run.task_id)  # two deploys at once: one after the other
+        Task.objects.select_for_update(no_key=True).get(pk=run.task_id)  # two deploys at once: one after the other
         active = Deployment.objects.filter(task_id=run.task_id, ended_at__isnull=True).first()
         if (active.pk if active is not None else None) != (expected.pk if expected is not None else None):
             return None

@@ -56,7 +56,7 @@ def start(run: Run, *, by: User | None = None) -> Shadow:
     run = Run.objects.select_related("task", "snapshot").get(pk=run.pk)
     deployments.check_usable(run)
     with transaction.atomic():
-        Task.objects.select_for_update().get(pk=run.task_id)
+        Task.objects.select_for_update(no_key=True).get(pk=run.task_id)
         at_work = deployments.current(run.task.name)
         if at_work is None:
             raise DeploymentRefused(
@@ -78,7 +78,7 @@ def start(run: Run, *, by: User | None = None) -> Shadow:
 def stop(task: Task, *, by: User | None = None) -> Shadow:
     """End the task's shadow and return it with its counts. Raises ``NotShadowed``."""
     with transaction.atomic():
-        Task.objects.select_for_update().get(pk=task.pk)
+        Task.objects.select_for_update(no_key=True).get(pk=task.pk)
         active = current(task.name)
         if active is None:
             raise NotShadowed(gettext("No candidate runs beside the model of '%(task)s'.") % {"task": task.name})

@@ -56,6 +56,9 @@ MOST_ACCEPTED = 200
 HISTOGRAM_BINS = 20
 _CHUNK_TEXTS = 1000  # all labels of each text are held in memory for so many texts at once
 
+# Of a training's figures, those that say what was measured.
+_ABOUT_TRAINING = ("trainable_parameters", "total_parameters", "fit_seconds")
+
 Predict = Callable[[Sequence[str]], list[Prediction]]
 
 
@@ -135,6 +138,7 @@ def measure(
         "validation_rows": len(dataset.validation),
         "holdout_rows": len(dataset.holdout),
         "encoder": model.service.encoder.version,
+        **{name: figures[name] for name in _ABOUT_TRAINING if figures and figures.get(name) is not None},
     }
     report = evaluate(
         model.predict_sync,

@@ -5,7 +5,7 @@ Shares, probabilities and accuracies lie in [0, 1]; None stands where there was 
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class Outcome(TypedDict):
@@ -156,7 +156,7 @@ class CurvePoint(TypedDict):
 
 
 class HistoryPoint(TypedDict):
-    """One point of the run's curves, as ``datasets.Point`` has it."""
+    """One point of the run's curves, as ``datasets.Point`` has it, with the stage of the training it belongs to."""
 
     step: int
     epoch: float
@@ -164,6 +164,7 @@ class HistoryPoint(TypedDict):
     learning_rate: float
     validation_loss: float | None
     accuracy: float | None
+    stage: NotRequired[str]
 
 
 class Report(TypedDict):

@@ -6,12 +6,14 @@ each takes the report, or a part of it, and returns one ``<svg>``. What a chart 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.template.loader import render_to_string
+from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language, gettext, ngettext
 
@@ -23,6 +25,7 @@ TOKENS_FILE = "lepton_app/static/lepton/tokens.css"
 # A matrix of more labels than this is shown as a map, and in detail where labels are taken for each other.
 MOST_LABELS_IN_DETAIL = 12
 MOST_SUREST = 50
+_JOINTS = re.compile(r"([_.\-/]+)(?=\w|&)")
 
 
 def render(report: Report) -> str:
@@ -36,6 +39,7 @@ def render(report: Report) -> str:
         "report": report,
         "heading": heading(report),
         "about": about_rows(report),
+        "options": [(str(name), _plain(value)) for name, value in report["about"].get("config", {}).items()],
         "tiles": tiles(report),
         "map": confusion_map(report, linked) if len(report["labels"]) > MOST_LABELS_IN_DETAIL else "",
         "detail": confusion_detail(report, linked),
@@ -48,6 +52,7 @@ def render(report: Report) -> str:
             for one in report["curve"]
         ],
         "loss": loss_chart(report["history"]) if len(report["history"]) > 1 else "",
+        "loss_legend": [(charts.swatch(at), one.name) for at, one in enumerate(loss_series(report["history"]))],
         "validation": validation_chart(report["history"]) if _validated(report["history"]) else "",
         "history_rows": [_history_row(one) for one in _validated(report["history"])],
         "class_rows": [_class_row(one) for one in sorted(report["classes"], key=lambda one: (one["f1"], one["label"]))],
@@ -56,7 +61,7 @@ def render(report: Report) -> str:
         ],
         "surest": [_quoted(mistake) for mistake in report["mistakes"][:MOST_SUREST]],
         "accepted": [
-            (found["text"], found["said"], percent(found["confidence"]))
+            (found["text"], breakable(found["said"]), percent(found["confidence"]))
             for found in (report["scope"]["accepted"] if report["scope"] is not None else ())
         ],
         "groups": groups,
@@ -143,7 +148,11 @@ def about_rows(report: Report) -> list[tuple[str, str]]:
     }
     known = report["about"]
     rows = [(name, _plain(known[key])) for key, name in names.items() if known.get(key) not in (None, "")]
-    rows += [(key.replace("_", " "), _plain(value)) for key, value in known.items() if key not in names and value != ""]
+    rows += [
+        (key.replace("_", " "), _plain(value))
+        for key, value in known.items()
+        if key not in names and value not in (None, "") and not isinstance(value, dict)
+    ]
     rows.append((gettext("Labels"), f"{len(report['labels']):,}"))
     return rows
 
@@ -249,10 +258,14 @@ class DetailCell:
 
 @dataclass(frozen=True)
 class DetailRow:
-    """A label with its number in the table, its cells, and how many of its texts went to labels not shown."""
+    """A label with its number in the table, its cells, and how many of its texts went to labels not shown.
+
+    ``name`` is the label for a narrow column.
+    """
 
     number: int
     label: str
+    name: SafeString
     cells: tuple[DetailCell, ...]
     elsewhere: int
 
@@ -284,7 +297,7 @@ def confusion_detail(report: Report, links: dict[tuple[str, str], str] | None = 
                 )
             )
         inside = sum(counts.get((truth, said), 0) for said in shown)
-        rows.append(DetailRow(number, truth, tuple(cells), support.get(truth, 0) - inside))
+        rows.append(DetailRow(number, truth, breakable(truth), tuple(cells), support.get(truth, 0) - inside))
     return rows
 
 
@@ -348,17 +361,25 @@ def curve_chart(points: Sequence[CurvePoint]) -> SafeString:
     )
 
 
-def loss_chart(points: Sequence[HistoryPoint]) -> SafeString:
-    """Draw the loss of the training, and of the validation where it was measured, step by step."""
-    trained = tuple((float(one["step"]), one["loss"]) for one in points)
+def loss_series(points: Sequence[HistoryPoint]) -> list[charts.Series]:
+    """Return the lines of the loss chart: the loss of each stage of the training, and of the validation texts."""
+    stages = list(dict.fromkeys(one.get("stage", "") for one in points))
+    series = [
+        charts.Series(
+            stage if len(stages) > 1 and stage else gettext("training"),
+            tuple((float(one["step"]), one["loss"]) for one in points if one.get("stage", "") == stage),
+        )
+        for stage in stages
+    ]
     validated = tuple(
         (float(one["step"]), one["validation_loss"]) for one in points if one["validation_loss"] is not None
     )
-    return charts.lines(
-        [charts.Series(gettext("training loss"), trained), charts.Series(gettext("validation loss"), validated)],
-        title=gettext("Loss by step"),
-        x_name=gettext("step"),
-    )
+    return [*series, charts.Series(gettext("validation"), validated)] if validated else series
+
+
+def loss_chart(points: Sequence[HistoryPoint]) -> SafeString:
+    """Draw the loss of the training, and of the validation where it was measured, step by step."""
+    return charts.lines(loss_series(points), title=gettext("Loss by step"), x_name=gettext("step"))
 
 
 def validation_chart(points: Sequence[HistoryPoint]) -> SafeString:
@@ -370,6 +391,15 @@ def validation_chart(points: Sequence[HistoryPoint]) -> SafeString:
         x_name=gettext("step"),
         y_format=charts.share,
     )
+
+
+def breakable(label: str) -> SafeString:
+    """Return a label, escaped, that may be broken after its signs: names of labels are often one long word.
+
+    >>> breakable("card_<lost>")
+    'card_<wbr>&lt;lost&gt;'
+    """
+    return mark_safe(_JOINTS.sub(r"\1<wbr>", escape(label)))  # noqa: S308 - escaped before anything is put in
 
 
 def _validated(points: Sequence[HistoryPoint]) -> list[HistoryPoint]:
@@ -401,13 +431,13 @@ def _history_row(one: HistoryPoint) -> tuple[str, ...]:
 
 def _class_row(one: ClassFigures) -> tuple[str, ...]:
     shares = (f"{share:.3f}" for share in (one["precision"], one["recall"], one["f1"]))
-    return (one["label"], *shares, f"{one['support']:,}")
+    return (breakable(one["label"]), *shares, f"{one['support']:,}")
 
 
 def _quoted(mistake: Mistake) -> tuple[str, ...]:
     """Return the text, its label, what was said, how surely, and how probable the truth was."""
     sure = (percent(mistake["confidence"]), percent(mistake["probability"]))
-    return (mistake["text"], mistake["truth"], mistake["said"], *sure)
+    return (mistake["text"], breakable(mistake["truth"]), breakable(mistake["said"]), *sure)
 
 
 def _plain(value: Any) -> str:

@@ -121,6 +121,16 @@ def lines(
     return _svg(title, body)
 
 
+def swatch(place: int) -> SafeString:
+    """Draw the sample of the line that stands at ``place`` among the series, for a legend."""
+    colour, dash = COLOURS[place % len(COLOURS)], _DASHES[place % len(_DASHES)]
+    dashed = f' stroke-dasharray="{dash}"' if dash else ""
+    return mark_safe(  # noqa: S308 - nothing in it comes from outside
+        f'<svg viewBox="0 0 24 10" width="24" height="10" aria-hidden="true"><path d="M0 5h24" stroke="{colour}" '
+        f'stroke-width="3"{dashed}/></svg>'
+    )
+
+
 def columns(
     stacks: Sequence[Sequence[tuple[str, int]]],
     *,
@@ -195,7 +205,7 @@ def matrix(cells: Sequence[Cell], *, size: int, title: str) -> SafeString:
     ]
     for cell in cells:
         colour = COLOURS[0] if cell.is_good else "var(--lepton-danger)"
-        weight = 0.25 + 0.75 * min(max(cell.weight, 0.0), 1.0)  # the lightest cell is still to be seen
+        weight = 0.4 + 0.6 * min(max(cell.weight, 0.0), 1.0)  # the lightest cell is still to be seen
         drawn = (
             f'<rect x="{cell.column}" y="{cell.row}" width="1" height="1" fill="{colour}" '
             f'fill-opacity="{weight:.2f}"><title>{escape(cell.title)}</title></rect>'

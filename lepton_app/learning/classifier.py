@@ -27,9 +27,11 @@ from lepton_app.lib import artifacts
 
 CLASSIFIER_KIND = "classifier"
 # 1: weights in float32, neighbours of each language, n-grams one a line.
-CLASSIFIER_FORMAT_VERSION = 1
+# 2: neighbours stand label after label, with what is typical of them and the scale of four signs of being in scope.
+CLASSIFIER_FORMAT_VERSION = 2
 ARRAYS_FILE = "arrays.safetensors"
 VOCABULARY_FILE = "vocabulary.txt"
+_OF_EACH_LANGUAGE = ("dense", "starts", "typical", "typical_label", "centre", "spread", "genuine")
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,9 @@ class LinearClassifier:
         if not texts:
             return []
         sparse = self.ngrams.matrix(texts)
-        probabilities = self._probabilities(texts, embeddings, sparse)
-        scores = self.scope.scores(texts, embeddings, sparse)
+        logits = self._logits(texts, embeddings, sparse)
+        probabilities = softmax(logits, temperature=self.temperature)
+        scores = self.scope.scores(texts, embeddings, sparse, logits)
         order = np.argsort(-probabilities, axis=1, kind="stable")
         return [
             Prediction(
@@ -88,11 +91,16 @@ class LinearClassifier:
 
     def probabilities(self, texts: Sequence[str], embeddings: Floats) -> NDArray[np.float64]:
         """Return the probability of each label, ``(n, k) float64`` in the order of ``labels``."""
-        return self._probabilities(texts, embeddings, self.ngrams.matrix(texts))
+        return softmax(self.logits(texts, embeddings), temperature=self.temperature)
+
+    def logits(self, texts: Sequence[str], embeddings: Floats) -> Floats:
+        """Return the logits before the temperature, ``(n, k) float32`` in the order of ``labels``."""
+        return self._logits(texts, embeddings, self.ngrams.matrix(texts))
 
     def scope_scores(self, texts: Sequence[str], embeddings: Floats) -> NDArray[np.float64]:
         """Return the out-of-scope score of each text: ``(n,) float64``, higher is more in scope."""
-        return self.scope.scores(texts, embeddings, self.ngrams.matrix(texts))
+        sparse = self.ngrams.matrix(texts)
+        return self.scope.scores(texts, embeddings, sparse, self._logits(texts, embeddings, sparse))
 
     def save(self, root: Path) -> Path:
         """Publish the classifier under ``root`` and return the artifact's folder, whose name is its version."""
@@ -104,8 +112,8 @@ class LinearClassifier:
         }
         languages = {}
         for language, known in self.scope.languages.items():
-            arrays[f"{language}.dense"] = known.dense
-            arrays[f"{language}.genuine"] = known.genuine
+            for name in _OF_EACH_LANGUAGE:
+                arrays[f"{language}.{name}"] = getattr(known, name)
             if known.sparse is not None:
                 arrays[f"{language}.data"] = known.sparse.data
                 arrays[f"{language}.indices"] = known.sparse.indices.astype(np.int32)
@@ -167,18 +175,22 @@ class LinearClassifier:
         shapes = (classifier.dense_weights.shape[1], classifier.ngram_weights.shape, classifier.bias.shape)
         if shapes != (labels, (len(ngrams), labels), (labels,)):
             raise artifacts.ArtifactCorrupt(f"{path} has weights of other shapes than its {labels} labels ask for.")
+        for known in classifier.scope.languages.values():
+            rows = known.dense.shape[1]
+            if (known.typical.shape, known.starts.shape, int(known.starts[-1])) != ((rows,), (labels + 1,), rows):
+                raise artifacts.ArtifactCorrupt(f"{path} has neighbours of other labels than its {labels}.")
         return classifier
 
-    def _probabilities(self, texts: Sequence[str], embeddings: Floats, sparse: sp.csr_matrix) -> NDArray[np.float64]:
+    def _logits(self, texts: Sequence[str], embeddings: Floats, sparse: sp.csr_matrix) -> Floats:
         if embeddings.shape != (len(texts), len(self.dense_weights)):
             raise ValueError(
                 f"{len(texts)} texts need embeddings of shape ({len(texts)}, {len(self.dense_weights)}); "
                 f"these have {embeddings.shape}."
             )
         scale = np.array([self.weights.of(text) for text in texts], dtype=np.float32).reshape(-1, 2)  # (n, 2)
-        logits = scale[:, :1] * (embeddings @ self.dense_weights)  # (n, k)
+        logits: Floats = scale[:, :1] * (embeddings @ self.dense_weights)  # (n, k)
         logits += scale[:, 1:] * (sparse @ self.ngram_weights)
-        return softmax(logits + self.bias, temperature=self.temperature)
+        return logits + self.bias
 
 
 def _neighbours(
@@ -190,10 +202,9 @@ def _neighbours(
         parts = (arrays[f"{language}.data"], arrays[f"{language}.indices"], arrays[f"{language}.indptr"])
         sparse = sp.csr_matrix(parts, shape=(dense.shape[1], vocabulary))
     return Neighbours(
-        dense=dense,
+        **{name: arrays[f"{language}.{name}"] for name in _OF_EACH_LANGUAGE},
         sparse=sparse,
         ngram_share=float(about["ngram_share"]),
-        genuine=arrays[f"{language}.genuine"],
         low=float(about["low"]),
         middle=float(about["middle"]),
     )

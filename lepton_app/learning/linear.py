@@ -6,7 +6,11 @@ The steps of ``fit_linear``:
 2. fit on the training side of hold-outs, split by normalised text and stratified by label, and find the temperature
    under which the held-out labels are most likely;
 3. fit on all rows, from nothing like each fit before: no fit knows of the rows that it is judged by;
-4. keep the rows as neighbours for the out-of-scope score, and find its scale.
+4. keep the rows as neighbours for the out-of-scope score, and find its scale on the held-out texts; where texts that
+   belong to no label are given, place the threshold between both.
+
+A tuned encoder knows the texts that it was tuned on by heart: they are surer and lie closer together than any text to
+come. ``unseen`` names those that it was not tuned on, and these alone are held out.
 
 The embeddings must be of the precision that will be served: a head fitted on fp32 rows loses a point on int8 rows.
 The optimiser is L-BFGS (Nocedal and Wright, Numerical Optimization, algorithm 7.5) in float32. It is written out here
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -28,11 +32,15 @@ from lepton_app.learning.calibration import fit_temperature, stratified_folds
 from lepton_app.learning.classifier import LinearClassifier
 from lepton_app.learning.errors import NothingToLearn
 from lepton_app.learning.features import Floats, Ngrams, Weights
-from lepton_app.learning.scope import THRESHOLD, fit_scope
+from lepton_app.learning.scope import THRESHOLD, best_threshold, fit_scope
 from lepton_app.learning.texts import normalise
 
 Progress = Callable[[str], None]
 _LEAST_GAIN = 1e-6  # of the loss
+# Fewer unseen texts than this say too little about a temperature and a threshold.
+LEAST_UNSEEN = 40
+# Fewer texts than this that belong to no label do not move the threshold from the stated share of refusals.
+LEAST_OUTSIDE = 20
 
 
 @dataclass(frozen=True)
@@ -78,18 +86,27 @@ def fit_linear(
     *,
     encoder_version: str,
     config: LinearConfig | None = None,
+    unseen: NDArray[np.bool_] | None = None,
+    out_of_scope: tuple[Sequence[str], Floats] = ((), np.empty((0, 0), dtype=np.float32)),
     progress: Progress = lambda _: None,
 ) -> LinearClassifier:
     """Return a classifier fitted on labelled texts.
 
     ``embeddings`` is ``(n, d) float32``, the unit rows of the texts from the encoder named by ``encoder_version``
     (``TextEncoder.version``), in the precision that will be served. The same text may stand there several times, and
-    under several labels: its probability is then shared among them. Raises ``NothingToLearn`` for no rows or a single
-    label, and ``ValueError`` when the three do not belong together.
+    under several labels: its probability is then shared among them.
+
+    ``unseen`` is ``(n,)``, True for texts that the encoder was not tuned on; None says that it was tuned on none. With
+    fewer than 40 of them the hold-outs are taken from all texts, and the classifier is surer of itself than it should
+    be. ``out_of_scope`` holds texts that belong to no label with their rows; from 20 on they help to place the
+    threshold. Raises ``NothingToLearn`` for no rows or a single label, and ``ValueError`` when the arguments do not
+    belong together.
     """
     config = config or LinearConfig()
     if len(texts) != len(labels) or embeddings.ndim != 2 or len(embeddings) != len(texts):
         raise ValueError(f"{len(texts)} texts have {len(labels)} labels and embeddings {embeddings.shape}.")
+    if len(out_of_scope[0]) != len(out_of_scope[1]) or (unseen is not None and unseen.shape != (len(texts),)):
+        raise ValueError("Each text needs its mark in unseen, and each text out of scope its row.")
     names = sorted(set(labels))
     if len(names) < 2:
         what = f"all {len(labels)} texts have the label {names[0]!r}" if names else "there are no labelled texts"
@@ -102,34 +119,34 @@ def fit_linear(
     sparse = ngrams.matrix(texts)
     rows = _Rows.join(texts, embeddings, sparse, config.weights)
 
-    fold_of = stratified_folds(texts, labels, folds=config.folds, seed=config.seed)
-    held_logits, held_targets = [], []
-    for fold in range(config.folds if len(texts) <= config.cross_fit_rows else 1):
-        held = np.flatnonzero(fold_of == fold)
-        if not len(held):
-            continue
-        progress(f"fitting without hold-out {fold + 1}")
-        rest = np.flatnonzero(fold_of != fold)
-        parameters = _fit(rows.take(rest), targets[rest], len(names), config)
-        held_logits.append(rows.take(held).logits(parameters))
-        held_targets.append(targets[held])
-    temperature = 1.0
-    if held_targets:
-        temperature = fit_temperature(np.concatenate(held_logits), np.concatenate(held_targets))
+    judged = np.zeros(len(texts), dtype=bool)
+    logits = np.zeros((len(texts), len(names)), dtype=np.float32)
+    for number, held in enumerate(_hold_outs(texts, labels, unseen, config)):
+        progress(f"fitting without hold-out {number + 1}")
+        rest = np.setdiff1d(np.arange(len(texts)), held)
+        held = held[np.isin(targets[held], targets[rest])]  # what was never learnt cannot be judged
+        if len(held):
+            logits[held] = rows.take(held).logits(_fit(rows.take(rest), targets[rest], len(names), config))
+            judged[held] = True
+    temperature = fit_temperature(logits[judged], targets[judged])
     progress(f"fitting on all {len(texts)} texts")
     parameters = _fit(rows, targets, len(names), config)
+    logits[~judged] = rows.take(np.flatnonzero(~judged)).logits(parameters)
     progress("keeping neighbours for the out-of-scope score")
     scope = fit_scope(
         texts,
+        targets,
         embeddings,
         sparse,
+        logits,
+        judged=judged,
         false_refusals=config.false_refusals,
         neighbours=config.neighbours,
         most_rows=config.most_neighbour_rows,
         seed=config.seed,
     )
     d = embeddings.shape[1]
-    return LinearClassifier(
+    classifier = LinearClassifier(
         labels=tuple(names),
         ngrams=ngrams,
         weights=config.weights,
@@ -145,11 +162,27 @@ def fit_linear(
             "texts": len(texts),
             "different_texts": len({normalise(text) for text in texts}),
             "contradictory_texts": _contradictory(texts, labels),
-            "held_out": sum(map(len, held_targets)),
+            "held_out": int(judged.sum()),
             "false_refusals": config.false_refusals,
             "inverse_regularisation": config.inverse_regularisation,
+            "out_of_scope_texts": len(out_of_scope[0]),
         },
     )
+    if len(out_of_scope[0]) < LEAST_OUTSIDE:
+        return classifier
+    return replace(classifier, threshold=best_threshold(scope, classifier.scope_scores(*out_of_scope)))
+
+
+def _hold_outs(
+    texts: Sequence[str], labels: Sequence[str], unseen: NDArray[np.bool_] | None, config: LinearConfig
+) -> list[NDArray[np.int64]]:
+    """Return the rows of each hold-out: the unseen ones, or parts of all, split by text."""
+    if unseen is not None and int(unseen.sum()) >= LEAST_UNSEEN:
+        learnt = {normalise(text) for text, new in zip(texts, unseen.tolist(), strict=True) if not new}
+        return [np.array([row for row in np.flatnonzero(unseen).tolist() if normalise(texts[row]) not in learnt], int)]
+    fold_of = stratified_folds(texts, labels, folds=config.folds, seed=config.seed)
+    parts = range(config.folds if len(texts) <= config.cross_fit_rows else 1)
+    return [np.flatnonzero(fold_of == part) for part in parts]
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,28 @@
-"""Whether a text is about anything that the classifier has learnt: how near it is to its nearest training rows.
+"""Whether a text is about anything that the classifier has learnt: four signs of it, added up.
 
-The raw score of a text is the mean similarity of its 5 nearest training rows of the same language. In English the
-similarity is the cosine of the embeddings; in Chinese, where the default encoder is nearly blind, 30 % of that and
-70 % of the cosine of the n-grams. Measured on BANKING77 against questions of other domains: area under the ROC curve
-.998, against .962 for the largest probability.
+The signs of a text, with s the similarity of embeddings and "its label" the label that the classifier gives it:
 
-Raw scores of two languages are not on one scale. So each language has its own: 0 is where the stated share of genuine
-texts would be refused, 1 is the median of genuine texts; both are found by leaving each training text out once.
+- how near the 5 nearest training rows of its label are, less how near the label's rows typically are to theirs (a
+  boundary of each label's own, as wide as the label is);
+- how near the 5 nearest training rows are, less how near these typically are to theirs (the local outlier factor of
+  Breunig et al. 2000, as a difference);
+- how much nearer the 5 nearest rows of its label are than the 5 nearest of all others;
+- the log odds of its label.
+
+Each is brought to median 0 and spread 1 over genuine texts that the classifier had not learnt, and they count alike:
+weights fitted on labels left out did no better than equal ones on labels that had not been left out. Far texts give
+themselves away by the second sign, texts near to one label by the others. The measured choice is in ``docs/models.md``.
+
+In English the similarity is the cosine of the embeddings; in Chinese, where the default encoder is nearly blind, 30 %
+of that and 70 % of the cosine of the n-grams. Sums of two languages are not on one scale. So each language has its own:
+0 is where the stated share of genuine texts would be refused, 1 is the median of genuine texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,24 +34,38 @@ from lepton_app.lib.languages import LANGUAGES, Language, detect
 Floats = NDArray[np.float32]
 NGRAM_SHARE: dict[Language, float] = {"en": 0.0, "zh": 0.7}
 THRESHOLD = 0.0
+SIGNS = 4
+# A sign that is the same in all genuine texts must not decide everything: nearness by hundredths, odds by tenths.
+LEAST_SPREADS = (0.02, 0.02, 0.02, 0.5)
+# No sign speaks for a text by more than this many spreads: a sure classifier is no proof that it should be sure.
+MOST_SPREADS = 4.0
 _CALIBRATION_ROWS = 2000  # the 5 % quantile of 2,000 rows is known to half a per cent
 _CHUNK_ROWS = 500
 _QUANTILES = 101
+_NONE = np.float32(-2.0)  # below every similarity
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The training rows of one language with the scale of their scores.
+    """The training rows of one language, label after label, with what is typical of them and the scale of the sums.
 
     ``dense`` is ``(d, m) float32``, unit columns: one text against them is then one pass over memory, three times as
-    fast as against rows. ``sparse`` is ``(m, v) float32``, unit rows, or None where n-grams do
-    not count. ``genuine`` is ``(101,) float64``: the quantiles, from 0 to 1, of the raw scores of training texts that
-    were left out. ``low`` and ``middle`` are the raw scores that become 0 and 1.
+    fast as against rows. ``sparse`` is ``(m, v) float32``, unit rows, or None where n-grams do not count. The rows of
+    label ``i`` are ``starts[i]`` to before ``starts[i + 1]``, ``(k + 1,) int64``. ``typical`` is the mean similarity of
+    each row to its 5 nearest of other texts, ``(m,) float32``, and ``typical_label`` the mean of these over each
+    label, ``(k,) float32``. ``centre`` and ``spread``, ``(4,) float64``, belong to the signs. ``genuine`` is ``(101,)
+    float64``: the quantiles, from 0 to 1, of the sums of genuine texts. ``low`` and ``middle`` are the sums that become
+    0 and 1.
     """
 
     dense: Floats
     sparse: sp.csr_matrix | None
     ngram_share: float
+    starts: NDArray[np.int64]
+    typical: Floats
+    typical_label: Floats
+    centre: NDArray[np.float64]
+    spread: NDArray[np.float64]
     genuine: NDArray[np.float64]
     low: float
     middle: float
@@ -54,14 +78,42 @@ class Neighbours:
             similarity += self.ngram_share * (self.sparse @ sparse.T).T.toarray()
         return similarity
 
-    def scores(self, dense: Floats, sparse: sp.csr_matrix, *, neighbours: int) -> NDArray[np.float64]:
-        """Return the scaled scores of texts: ``(n,) float64``; 0 at the threshold, 1 at the median of genuine texts."""
-        raw = mean_of_largest(self.similarities(dense, sparse), neighbours)
-        return self.scaled(raw)
+    def signs(self, similarity: Floats, logits: NDArray[np.floating[Any]], *, neighbours: int) -> NDArray[np.float64]:
+        """Return the four signs of each text: ``(n, 4) float64``.
 
-    def scaled(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return raw scores on the scale where 0 is the threshold and 1 the median of genuine texts."""
-        return (raw - self.low) / (self.middle - self.low)
+        ``similarity`` is ``(n, m)``, with values below -1 for rows that do not count; ``logits`` is ``(n, k)``.
+        """
+        rows = np.arange(len(similarity))
+        nearest = _largest(similarity, neighbours)  # (n, 5), columns
+        near = np.take_along_axis(similarity, nearest, axis=1)
+        counts = near > -1
+        typical = _mean(self.typical[nearest], counts)
+        said = logits.argmax(axis=1)
+        label_of_nearest = np.searchsorted(self.starts, similarity.argmax(axis=1), side="right") - 1
+        own = np.where(self.starts[said + 1] > self.starts[said], said, label_of_nearest)
+        near_own, near_other = np.empty(len(rows)), np.empty(len(rows))
+        for row, label in enumerate(own.tolist()):
+            start, stop = int(self.starts[label]), int(self.starts[label + 1])
+            line = similarity[row]
+            near_own[row] = _top_mean(line[start:stop], neighbours)
+            others = line.copy()
+            others[start:stop] = _NONE
+            near_other[row] = _top_mean(others, neighbours)
+        # Where no row of another label is left the label is alone, and nothing speaks against it.
+        gap = np.where(np.isnan(near_other), 0.0, near_own - near_other)
+        signs = np.stack(
+            [near_own - self.typical_label[own], _mean(near, counts) - typical, gap, log_odds(logits)], axis=1
+        )
+        return np.nan_to_num(signs, nan=0.0)
+
+    def sums(self, signs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sum of the signs in spreads: ``(n,) float64``."""
+        total: NDArray[np.float64] = np.minimum((signs - self.centre) / self.spread, MOST_SPREADS).sum(axis=1)
+        return total
+
+    def scaled(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return sums on the scale where 0 is the threshold and 1 the median of genuine texts."""
+        return (sums - self.low) / (self.middle - self.low)
 
 
 @dataclass(frozen=True)
@@ -71,11 +123,14 @@ class Scope:
     neighbours: int
     languages: dict[Language, Neighbours]
 
-    def scores(self, texts: Sequence[str], dense: Floats, sparse: sp.csr_matrix) -> NDArray[np.float64]:
+    def scores(
+        self, texts: Sequence[str], dense: Floats, sparse: sp.csr_matrix, logits: NDArray[np.floating[Any]]
+    ) -> NDArray[np.float64]:
         """Return the scaled scores of texts: ``(n,) float64``, higher is more in scope, below 0 is refused.
 
-        ``dense`` is ``(n, d) float32``, unit rows; ``sparse`` is ``(n, v) float32``, unit rows. A text in a language
-        without training rows is compared with those of the other one.
+        ``dense`` is ``(n, d) float32``, unit rows; ``sparse`` is ``(n, v) float32``, unit rows; ``logits`` is
+        ``(n, k)``, before the temperature. A text in a language without training rows is compared with those of the
+        other one.
         """
         scores = np.empty(len(texts), dtype=np.float64)
         spoken = [detect(text) for text in texts]
@@ -86,49 +141,73 @@ class Scope:
             known = self.languages.get(language) or next(iter(self.languages.values()))
             for start in range(0, len(rows), _CHUNK_ROWS):
                 chunk = rows[start : start + _CHUNK_ROWS]
-                scores[chunk] = known.scores(
-                    dense[chunk], sparse if len(chunk) == len(texts) else sparse[chunk], neighbours=self.neighbours
-                )
+                grams = sparse if len(chunk) == len(texts) else sparse[chunk]
+                similarity = known.similarities(dense[chunk], grams)
+                signs = known.signs(similarity, logits[chunk], neighbours=self.neighbours)
+                scores[chunk] = known.scaled(known.sums(signs))
         return scores
 
 
 def fit_scope(
     texts: Sequence[str],
+    targets: NDArray[np.int64],
     dense: Floats,
     sparse: sp.csr_matrix,
+    logits: NDArray[np.floating[Any]],
     *,
+    judged: NDArray[np.bool_],
     false_refusals: float,
     neighbours: int,
     most_rows: int,
     seed: int,
 ) -> Scope:
-    """Keep the rows of each language and find its scale.
+    """Keep the rows of each language and find the scale of its scores.
+
+    ``targets`` is ``(n,)``, the columns of the labels in ``logits`` ``(n, k)``. Where ``judged`` is True the logits
+    are of a classifier that had not learnt the text: these texts stand for genuine ones to come, each compared with the
+    rows of other texts. A language with none of them is scaled by its training texts themselves.
 
     ``false_refusals`` is the share of genuine texts that may be refused, from 0 to below 0.5. Of more than
     ``most_rows`` rows in a language a random choice is kept, which bounds memory and time when serving.
     """
     generator = np.random.default_rng(seed)
     spoken = np.array([detect(text) for text in texts])
+    _, text_of = np.unique([normalise(text) for text in texts], return_inverse=True)
     languages: dict[Language, Neighbours] = {}
     for language in LANGUAGES:
         rows = np.flatnonzero(spoken == language)
         if not len(rows):
             continue
-        if len(rows) > most_rows:
-            rows = np.sort(generator.choice(rows, most_rows, replace=False))
+        kept = rows if len(rows) <= most_rows else generator.choice(rows, most_rows, replace=False)
+        kept = kept[np.lexsort((kept, targets[kept]))]  # label after label
         share = NGRAM_SHARE[language]
+        nothing = np.zeros(0, dtype=np.float32)
         known = Neighbours(
-            np.ascontiguousarray(dense[rows].T), sparse[rows] if share > 0 else None, share, np.zeros(1), 0.0, 1.0
+            dense=np.ascontiguousarray(dense[kept].T),
+            sparse=sparse[kept] if share > 0 else None,
+            ngram_share=share,
+            starts=np.searchsorted(targets[kept], np.arange(logits.shape[1] + 1)).astype(np.int64),
+            typical=nothing,
+            typical_label=nothing,
+            centre=np.zeros(SIGNS),
+            spread=np.ones(SIGNS),
+            genuine=np.zeros(1),
+            low=0.0,
+            middle=1.0,
         )
-        sample = generator.permutation(len(rows))[:_CALIBRATION_ROWS]
-        raw = _leave_one_out(
-            known, dense[rows], [texts[row] for row in rows.tolist()], sparse[rows], sample, neighbours
-        )
-        if not len(raw):  # a single text has nothing to be like: nothing but itself is in scope
-            raw = np.array([0.99, 1.0])
-        low, middle = np.quantile(raw, [false_refusals, 0.5]).tolist()
-        genuine = np.quantile(raw, np.linspace(0, 1, _QUANTILES))
-        languages[language] = Neighbours(known.dense, known.sparse, share, genuine, low, max(middle, low + 1e-3))
+        known = _with_typical(known, dense[kept], sparse[kept], text_of[kept], neighbours)
+        sample = generator.permutation(rows[judged[rows]])[:_CALIBRATION_ROWS]
+        alone = not len(sample)  # a text without others to be like: what is just like it is in scope
+        if alone:
+            sample = kept[:_CALIBRATION_ROWS]
+        found = []
+        for start in range(0, len(sample), _CHUNK_ROWS):
+            chunk = sample[start : start + _CHUNK_ROWS]
+            similarity = known.similarities(dense[chunk], sparse[chunk])
+            if not alone:
+                similarity[text_of[chunk][:, None] == text_of[kept][None, :]] = _NONE
+            found.append(known.signs(similarity, logits[chunk], neighbours=neighbours))
+        languages[language] = _with_scale(known, np.concatenate(found), false_refusals)
     return Scope(neighbours, languages)
 
 
@@ -136,7 +215,7 @@ def best_threshold(scope: Scope, outside: NDArray[np.float64]) -> float:
     """Return the scaled score at which the shares of refused genuine texts and of accepted others are least in sum.
 
     ``outside`` holds the scaled scores of texts that are known to be out of scope, ``(n,)``, at least one. Genuine
-    texts are the left-out training texts, each language counting for as many as it has rows.
+    texts are those that set the scale, each language counting for as many as it has rows.
     """
     if not len(outside):
         raise ValueError("A threshold needs texts that are out of scope.")
@@ -150,37 +229,65 @@ def best_threshold(scope: Scope, outside: NDArray[np.float64]) -> float:
     return float(candidates[int(np.argmin(costs))])
 
 
-def mean_of_largest(similarities: Floats, neighbours: int) -> NDArray[np.float64]:
-    """Return the mean of the largest values of each row, ``(n,) float64``, over as many columns as there are.
+def log_odds(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return the log odds of each row's largest logit, ``(n,) float64``; at least two columns.
 
-    >>> mean_of_largest(np.array([[0.1, 0.5, 0.3]], dtype=np.float32), 2).round(6).tolist()
-    [0.4]
+    >>> log_odds(np.array([[2.0, 0.0], [1.0, 1.0]])).tolist()
+    [2.0, 0.0]
     """
-    number = min(neighbours, similarities.shape[1])
-    largest = np.partition(similarities, similarities.shape[1] - number, axis=1)[:, -number:]
-    means: NDArray[np.float64] = np.sort(largest, axis=1).astype(np.float64).mean(axis=1)
-    return means
+    ordered = np.sort(np.asarray(logits, dtype=np.float64), axis=1)
+    rest, second = ordered[:, :-1], ordered[:, -2]
+    odds: NDArray[np.float64] = ordered[:, -1] - second - np.log(np.exp(rest - second[:, None]).sum(axis=1))
+    return odds
 
 
-def _leave_one_out(
-    known: Neighbours,
-    dense: Floats,
-    texts: Sequence[str],
-    sparse: sp.csr_matrix,
-    sample: NDArray[np.int64],
-    neighbours: int,
-) -> NDArray[np.float64]:
-    """Return raw scores of sampled training rows against all rows of other texts: ``(s,)``, s at most the sample."""
-    _, text_of = np.unique([normalise(text) for text in texts], return_inverse=True)
-    raw = []
-    for start in range(0, len(sample), _CHUNK_ROWS):
-        rows = sample[start : start + _CHUNK_ROWS]
-        similarity = known.similarities(dense[rows], sparse[rows])
-        similarity[text_of[rows][:, None] == text_of[None, :]] = -np.inf
-        # A row with fewer other texts than neighbours is compared with those that there are.
-        largest = -np.partition(-similarity, min(neighbours, similarity.shape[1]) - 1, axis=1)[:, :neighbours]
-        finite = np.isfinite(largest)
-        counts = finite.sum(axis=1)
-        sums = np.where(finite, largest, 0).sum(axis=1, dtype=np.float64)
-        raw.append(sums[counts > 0] / counts[counts > 0])
-    return np.concatenate(raw) if raw else np.empty(0)
+def _with_typical(
+    known: Neighbours, dense: Floats, sparse: sp.csr_matrix, text_of: NDArray[np.int64], neighbours: int
+) -> Neighbours:
+    """Find how near each row is to its nearest of other texts, and the mean over each label."""
+    typical = np.empty(len(dense), dtype=np.float32)
+    for start in range(0, len(dense), _CHUNK_ROWS):
+        chunk = slice(start, start + _CHUNK_ROWS)
+        similarity = known.similarities(dense[chunk], sparse[chunk])
+        similarity[text_of[chunk][:, None] == text_of[None, :]] = _NONE
+        near = np.take_along_axis(similarity, _largest(similarity, neighbours), axis=1)
+        typical[chunk] = _mean(near, near > -1)
+    whole = 1.0 if np.isnan(typical).all() else float(np.nanmean(typical))
+    typical = np.nan_to_num(typical, nan=whole)
+    labels = zip(known.starts[:-1].tolist(), known.starts[1:].tolist(), strict=True)
+    means = [typical[start:stop].mean() if stop > start else whole for start, stop in labels]
+    return replace(known, typical=typical, typical_label=np.array(means, dtype=np.float32))
+
+
+def _with_scale(known: Neighbours, signs: NDArray[np.float64], false_refusals: float) -> Neighbours:
+    """Set centre, spread and scale by the signs of genuine texts, ``(s, 4)``, at least one row."""
+    centre = np.median(signs, axis=0)
+    known = replace(known, centre=centre, spread=np.maximum(signs.std(axis=0), LEAST_SPREADS))
+    sums = known.sums(signs)
+    low, middle = np.quantile(sums, [false_refusals, 0.5]).tolist()
+    # One text alone has no quantiles: what is a spread less typical than it is refused.
+    low = min(low, middle - 1.0) if len(sums) < 2 else low
+    genuine = np.quantile(sums, np.linspace(0, 1, _QUANTILES))
+    return replace(known, genuine=genuine, low=low, middle=max(middle, low + 1e-3))
+
+
+def _largest(values: Floats, number: int) -> NDArray[np.int64]:
+    """Return the columns of the largest values of each row, ``(n, number)`` or as many columns as there are."""
+    number = min(number, values.shape[1])
+    columns: NDArray[np.int64] = np.argpartition(values, values.shape[1] - number, axis=1)[:, -number:]
+    return np.sort(columns, axis=1)
+
+
+def _top_mean(values: Floats, number: int) -> float:
+    """Return the mean of the largest values that count, or nan where none does."""
+    if len(values) > number:
+        values = np.partition(values, len(values) - number)[-number:]
+    counting = values[values > -1]
+    return float(np.sort(counting).astype(np.float64).mean()) if len(counting) else float("nan")
+
+
+def _mean(values: Floats, counts: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the mean of the values that count in each row, nan where none does."""
+    sums = np.where(counts, values, 0).sum(axis=1, dtype=np.float64)
+    numbers = counts.sum(axis=1)
+    return np.where(numbers > 0, sums / np.maximum(numbers, 1), np.nan)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from lepton_app.learning.classifier import LinearClassifier
+from lepton_app.learning.classifier import CLASSIFIER_FORMAT_VERSION, LinearClassifier
 from lepton_app.learning.linear import fit_linear
 from lepton_app.lib import artifacts
 from lepton_app.lib.artifacts import ArtifactCorrupt, ArtifactIncompatible, ArtifactMissing
@@ -83,12 +83,36 @@ def test_arrays_that_do_not_fit_the_labels_are_refused(classifier: LinearClassif
         save_file(arrays, directory / "arrays.safetensors")
         (directory / "vocabulary.txt").write_bytes((path / "vocabulary.txt").read_bytes())
 
-    bad = artifacts.publish(tmp_path, kind="classifier", format_version=1, meta=manifest.meta, write=write)
+    bad = artifacts.publish(
+        tmp_path, kind="classifier", format_version=CLASSIFIER_FORMAT_VERSION, meta=manifest.meta, write=write
+    )
     with pytest.raises(ArtifactCorrupt, match="other shapes"):
         LinearClassifier.load(bad)
-    nameless = artifacts.publish(tmp_path, kind="classifier", format_version=1, meta={}, write=write)
+    arrays = load_file(path / "arrays.safetensors")
+    arrays["en.starts"] = arrays["en.starts"][:-1]
+    bad = artifacts.publish(
+        tmp_path, kind="classifier", format_version=CLASSIFIER_FORMAT_VERSION, meta=manifest.meta, write=write
+    )
+    with pytest.raises(ArtifactCorrupt, match="other labels"):
+        LinearClassifier.load(bad)
+    nameless = artifacts.publish(
+        tmp_path, kind="classifier", format_version=CLASSIFIER_FORMAT_VERSION, meta={}, write=write
+    )
     with pytest.raises(ArtifactCorrupt):
         LinearClassifier.load(nameless)
+
+
+def test_an_artifact_of_an_earlier_format_is_refused(classifier: LinearClassifier, tmp_path: Path) -> None:
+    path = classifier.save(tmp_path / "now")
+
+    def write(directory: Path) -> None:
+        for name in ("arrays.safetensors", "vocabulary.txt"):
+            (directory / name).write_bytes((path / name).read_bytes())
+
+    meta = artifacts.peek(path).meta
+    old = artifacts.publish(tmp_path, kind="classifier", format_version=1, meta=meta, write=write)
+    with pytest.raises(ArtifactIncompatible, match="make the artifact again"):
+        LinearClassifier.load(old)
 
 
 def test_an_artifact_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -110,7 +134,7 @@ import sys
 from pathlib import Path
 import numpy as np
 import lepton_app.lib.text_runtime
-from lepton_app.learning.classifier import LinearClassifier
+from lepton_app.learning.classifier import CLASSIFIER_FORMAT_VERSION, LinearClassifier
 loaded = LinearClassifier.load(Path({str(path)!r}))
 rows = np.full((1, 32), 32 ** -0.5, dtype=np.float32)
 assert loaded.predict(["i lost my card"], rows)[0].labels

@@ -10,6 +10,7 @@ from lepton_app.learning.classifier import LinearClassifier
 from lepton_app.learning.errors import NothingToLearn
 from lepton_app.learning.features import Floats, Ngrams, Weights
 from lepton_app.learning.linear import LinearConfig, fit_linear, minimise
+from lepton_app.learning.scope import best_threshold
 
 OPENINGS = ("please", "hello", "hi there", "hey", "quick question", "sorry", "um", "listen", "excuse me", "so")
 CORES = {
@@ -111,6 +112,52 @@ def test_two_texts_are_enough_to_stand() -> None:
     assert predictions[0].labels[0] == "x"
     assert all(np.isfinite(prediction.scope_score) for prediction in predictions)
     assert classifier.temperature == 1.0
+
+
+def test_a_text_that_the_encoder_learnt_by_heart_sets_no_scale() -> None:
+    """Rows of tuned texts stand exactly on their label's corner; those of texts to come lie around it."""
+    generator = np.random.default_rng(3)
+    corners = np.eye(8, dtype=np.float32)[:4]
+
+    def around(number: int, noise: float) -> tuple[list[str], list[str], Floats]:
+        targets = np.arange(number) % 4
+        rows = corners[targets] + generator.normal(scale=noise, size=(number, 8)).astype(np.float32)
+        words = [f"w{value}" for value in generator.integers(0, 10**9, number)]
+        return words, [f"label{target}" for target in targets], rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    learnt, new, fresh = around(400, 0.01), around(100, 0.25), around(2000, 0.25)
+    texts, labels = learnt[0] + new[0], learnt[1] + new[1]
+    rows = np.concatenate([learnt[2], new[2]])
+    unseen = np.arange(500) >= 400
+    careful = fit_linear(texts, labels, rows, encoder_version="toy-1", unseen=unseen)
+    careless = fit_linear(texts, labels, rows, encoder_version="toy-1", unseen=np.zeros(500, dtype=bool))
+    refused = [
+        np.mean([not one.in_scope for one in model.predict(fresh[0], fresh[2])]) for model in (careful, careless)
+    ]
+    assert refused[0] == pytest.approx(0.05, abs=0.05)
+    assert refused[1] > refused[0] + 0.1
+    assert careful.meta["held_out"] == 100
+    with pytest.raises(ValueError, match="unseen"):
+        fit_linear(texts, labels, rows, encoder_version="toy-1", unseen=unseen[:-1])
+
+
+def test_unseen_copies_of_learnt_texts_judge_nothing() -> None:
+    texts, labels = [*TEXTS, *(f"{text}!" for text in TEXTS)], LABELS * 2
+    unseen = np.arange(len(texts)) >= len(TEXTS)
+    classifier = fit_linear(texts, labels, embed(texts), encoder_version="toy-1", unseen=unseen)
+    assert classifier.meta["held_out"] == 0
+
+
+def test_texts_without_a_label_move_the_threshold_from_twenty_on(classifier: LinearClassifier) -> None:
+    near = [f"{opening} sell my card balance" for opening in (*OPENINGS, *(f"{word} then" for word in OPENINGS))]
+    few = fit_linear(TEXTS, LABELS, embed(TEXTS), encoder_version="toy-1", out_of_scope=(near[:19], embed(near[:19])))
+    many = fit_linear(TEXTS, LABELS, embed(TEXTS), encoder_version="toy-1", out_of_scope=(near, embed(near)))
+    assert few.threshold == classifier.threshold == 0
+    assert many.threshold == best_threshold(many.scope, many.scope_scores(near, embed(near)))
+    assert many.threshold != 0
+    assert many.meta["out_of_scope_texts"] == 20
+    with pytest.raises(ValueError, match="row"):
+        fit_linear(TEXTS, LABELS, embed(TEXTS), encoder_version="toy-1", out_of_scope=(near, embed(near[:3])))
 
 
 def test_a_label_with_one_text_is_learnt_all_the_same() -> None:

@@ -22,14 +22,8 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def root(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    settings.ARTIFACTS_DIR = tmp_path
-    toys.publish_encoder(tmp_path, seed=0, is_shared=True)
-    monkeypatch.setattr(encoding, "_service", None)
-    monkeypatch.setattr(serving, "_deployed", {})
     monkeypatch.setitem(health._PROBES, "index", lambda: "ok")
-    yield tmp_path
-    if encoding._service is not None:
-        encoding._service.close()
+    yield from toys.installation(tmp_path, settings, monkeypatch)
 
 
 def ready(client: Client) -> tuple[int, dict[str, Any]]:

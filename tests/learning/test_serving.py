@@ -6,9 +6,8 @@ import gc
 import shutil
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,24 +23,11 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def root(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An artifacts folder of its own, whose installation's encoder is a toy."""
-    settings.ARTIFACTS_DIR = tmp_path
-    toys.publish_encoder(tmp_path, seed=0, is_shared=True)
-    monkeypatch.setattr(encoding, "_service", None)
-    monkeypatch.setattr(serving, "_deployed", {})
-    monkeypatch.setattr(serving, "_shadowed", {})
-    yield tmp_path
-    if encoding._service is not None:
-        encoding._service.close()
-
-
-@pytest.fixture
 def task() -> Task:
     return Task.objects.create(name="intent", title="Intent")
 
 
-def shared(root: Path) -> Path:
+def shared() -> Path:
     return encoding.encoder_directory()
 
 
@@ -61,12 +47,12 @@ def encoder_threads() -> int:
     return sum(thread.name.startswith("encoder") for thread in threading.enumerate())
 
 
-async def test_a_model_reads_the_shared_encoder_or_its_own(root: Path) -> None:
-    common = toys.publish_classifier(root, shared(root))
-    brought = toys.publish_encoder(root, seed=1)
-    own = toys.publish_classifier(root, brought, precision="fp32")
-    first = load_model(root, common.name)
-    second = load_model(root, own.name, brought.name)
+async def test_a_model_reads_the_shared_encoder_or_its_own(toy_root: Path) -> None:
+    common = toys.publish_classifier(toy_root, shared())
+    brought = toys.publish_encoder(toy_root, seed=1)
+    own = toys.publish_classifier(toy_root, brought, precision="fp32")
+    first = load_model(toy_root, common.name)
+    second = load_model(toy_root, own.name, brought.name)
     assert (first.owns_encoder, second.owns_encoder) == (False, True)
     assert first.service is encoding.encoder_service()
     assert second.service.encoder.directory == brought
@@ -111,55 +97,55 @@ BREAKS: dict[str, tuple[Callable[[Path, Path, Path], object], type[ArtifactError
 
 
 @pytest.mark.parametrize("what", BREAKS)
-def test_a_broken_artifact_is_refused_by_name_and_leaves_no_thread(root: Path, what: str) -> None:
+def test_a_broken_artifact_is_refused_by_name_and_leaves_no_thread(toy_root: Path, what: str) -> None:
     breaks, error = BREAKS[what]
-    encoder = toys.publish_encoder(root, seed=1)
-    classifier = toys.publish_classifier(root, encoder, precision="fp32")
-    load_model(root, classifier.name, encoder.name).close()
+    encoder = toys.publish_encoder(toy_root, seed=1)
+    classifier = toys.publish_classifier(toy_root, encoder, precision="fp32")
+    load_model(toy_root, classifier.name, encoder.name).close()
     threads = encoder_threads()
-    breaks(root, encoder, classifier)
+    breaks(toy_root, encoder, classifier)
     with pytest.raises(error):
-        load_model(root, classifier.name, encoder.name)
+        load_model(toy_root, classifier.name, encoder.name)
     gc.collect()
     assert encoder_threads() <= threads
 
 
-def test_a_classifier_of_another_encoder_is_refused(root: Path) -> None:
-    one, other = toys.publish_encoder(root, seed=1), toys.publish_encoder(root, seed=2)
-    classifier = toys.publish_classifier(root, one, precision="fp32")
+def test_a_classifier_of_another_encoder_is_refused(toy_root: Path) -> None:
+    one, other = toys.publish_encoder(toy_root, seed=1), toys.publish_encoder(toy_root, seed=2)
+    classifier = toys.publish_classifier(toy_root, one, precision="fp32")
     with pytest.raises(ArtifactIncompatible, match="fitted on the rows of encoder toy-1-fp32"):
-        load_model(root, classifier.name, other.name)
+        load_model(toy_root, classifier.name, other.name)
     with pytest.raises(ArtifactIncompatible, match="would get those of toy-0-int8"):
-        load_model(root, classifier.name)
+        load_model(toy_root, classifier.name)
 
 
-def test_an_encoder_that_no_runtime_reads_is_refused(root: Path) -> None:
-    good = toys.publish_encoder(root, seed=1)
-    classifier = toys.publish_classifier(root, good, precision="fp32")
+def test_an_encoder_that_no_runtime_reads_is_refused(toy_root: Path) -> None:
+    good = toys.publish_encoder(toy_root, seed=1)
+    classifier = toys.publish_classifier(toy_root, good, precision="fp32")
     meta = dict(artifacts.peek(good).meta)
 
     def write(folder: Path) -> None:
         (folder / "model.onnx").write_bytes(b"no model")
         shutil.copy(good / "tokenizer.json", folder)
 
-    bad = artifacts.publish(root, kind="encoder", format_version=1, meta=meta, write=write)
+    bad = artifacts.publish(toy_root, kind="encoder", format_version=1, meta=meta, write=write)
     with pytest.raises(ArtifactIncompatible):  # the version of an encoder names its weights
-        load_model(root, classifier.name, bad.name)
+        load_model(toy_root, classifier.name, bad.name)
     nameless = artifacts.publish(
-        root, kind="encoder", format_version=1, meta={"name": "toy"}, write=lambda folder: write(folder)
+        toy_root, kind="encoder", format_version=1, meta={"name": "toy"}, write=lambda folder: write(folder)
     )
     with pytest.raises(ArtifactIncompatible, match="precision"):
-        load_model(root, classifier.name, nameless.name)
+        load_model(toy_root, classifier.name, nameless.name)
 
 
-def test_the_holder_serves_what_is_deployed_and_says_so(root: Path, task: Task) -> None:
+def test_the_holder_serves_what_is_deployed_and_says_so(toy_root: Path, task: Task) -> None:
     holder = serving.served("intent")
     assert serving.served("intent") is holder
     with pytest.raises(NotDeployed):
         holder.get()
-    first = toys.ready_run(task, root, shared(root))
-    own = toys.publish_encoder(root, seed=1)
-    second = toys.ready_run(task, root, own, is_own=True)
+    first = toys.ready_run(task, toy_root, shared())
+    own = toys.publish_encoder(toy_root, seed=1)
+    second = toys.ready_run(task, toy_root, own, is_own=True)
     swap(first, holder)
     assert holder.get().version == f"run-{first.pk}/{first.artifact}"
     swap(second, holder)
@@ -173,15 +159,15 @@ def test_the_holder_serves_what_is_deployed_and_says_so(root: Path, task: Task) 
 
 @pytest.mark.parametrize("what", BREAKS)
 def test_a_model_that_breaks_before_it_is_loaded_leaves_the_one_before_at_work(
-    root: Path, task: Task, what: str
+    toy_root: Path, task: Task, what: str
 ) -> None:
-    good = toys.ready_run(task, root, shared(root))
-    own = toys.publish_encoder(root, seed=1)
-    bad = toys.ready_run(task, root, own, is_own=True)
+    good = toys.ready_run(task, toy_root, shared())
+    own = toys.publish_encoder(toy_root, seed=1)
+    bad = toys.ready_run(task, toy_root, own, is_own=True)
     holder = serving.served("intent")
     swap(good, holder)
     breaks, error = BREAKS[what]
-    breaks(root, own, root / bad.artifact)
+    breaks(toy_root, own, toy_root / bad.artifact)
     swap(bad, holder)
     assert holder.get().run_id == good.pk
     assert holder.get().model.predict_sync(["lost my card"])[0].labels[0] == "card"
@@ -194,20 +180,20 @@ def test_a_model_that_breaks_before_it_is_loaded_leaves_the_one_before_at_work(
 
 
 @pytest.mark.parametrize("what", BREAKS)
-def test_a_model_that_breaks_while_it_serves_goes_on_serving(root: Path, task: Task, what: str) -> None:
-    own = toys.publish_encoder(root, seed=1)
-    run = toys.ready_run(task, root, own, is_own=True)
+def test_a_model_that_breaks_while_it_serves_goes_on_serving(toy_root: Path, task: Task, what: str) -> None:
+    own = toys.publish_encoder(toy_root, seed=1)
+    run = toys.ready_run(task, toy_root, own, is_own=True)
     holder = serving.served("intent")
     swap(run, holder)
     before = holder.get().model.predict_sync(["lost my card"])
-    BREAKS[what][0](root, own, root / run.artifact)
+    BREAKS[what][0](toy_root, own, toy_root / run.artifact)
     holder.refresh(spared_seconds=60)
     assert holder.get().model.predict_sync(["lost my card"]) == before
 
 
-def test_an_old_encoder_of_its_own_ends_with_the_last_call_that_uses_it(root: Path, task: Task) -> None:
-    encoders = [toys.publish_encoder(root, seed=seed) for seed in (1, 2)]
-    runs = [toys.ready_run(task, root, encoder, is_own=True) for encoder in encoders]
+def test_an_old_encoder_of_its_own_ends_with_the_last_call_that_uses_it(toy_root: Path, task: Task) -> None:
+    encoders = [toys.publish_encoder(toy_root, seed=seed) for seed in (1, 2)]
+    runs = [toys.ready_run(task, toy_root, encoder, is_own=True) for encoder in encoders]
     holder = serving.served("intent")
     swap(runs[0], holder)
     in_flight: serving.Served | None = holder.get()

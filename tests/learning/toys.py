@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from lepton_app.learning import serving, snapshots
+from lepton_app.learning.labelling import Labelled, annotate
 from lepton_app.learning.linear import fit_linear
 from lepton_app.learning.model import SERVED_PRECISION
-from lepton_app.learning.models import Run, Task
-from lepton_app.lib import artifacts
+from lepton_app.learning.models import Annotation, Run, Snapshot, Task
+from lepton_app.lib import artifacts, encoding
 from lepton_app.lib.encoder_export import source_key
 from lepton_app.lib.text_runtime import (
     ENCODER_FORMAT_VERSION,
@@ -29,6 +32,18 @@ TEXTS = {
 }
 _MARKERS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _WORDS = sorted({word for texts in TEXTS.values() for text in texts for word in text.split()})
+
+
+def installation(root: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give a test an artifacts folder with a toy as the installation's encoder, and a process that holds no model."""
+    settings.ARTIFACTS_DIR = root
+    publish_encoder(root, seed=0, is_shared=True)
+    monkeypatch.setattr(encoding, "_service", None)
+    monkeypatch.setattr(serving, "_deployed", {})
+    monkeypatch.setattr(serving, "_shadowed", {})
+    yield root
+    if encoding._service is not None:
+        encoding._service.close()
 
 
 def publish_encoder(root: Path, *, seed: int, is_shared: bool = False, dimension: int = DIMENSION) -> Path:
@@ -57,6 +72,24 @@ def publish_classifier(root: Path, encoder: Path, *, precision: str = "int8", na
     texts = [text for group in TEXTS.values() for text in group]
     labels = [renamed[name] for name, group in TEXTS.items() for _ in group]
     return fit_linear(texts, labels, reader.encode(texts), encoder_version=reader.version).save(root)
+
+
+def labelled_task(name: str = "intent", *, copies: int = 1) -> Task:
+    """A task whose labels are those of ``TEXTS``, with so many texts of each, told apart by a number."""
+    task = Task.objects.create(name=name, title=name.title())
+    rows = [
+        Labelled(f"{text} {number}" if number else text, label)
+        for number in range(copies)
+        for label, texts in TEXTS.items()
+        for text in texts
+    ]
+    annotate(task, rows, source=Annotation.Source.IMPORT)
+    return task
+
+
+def frozen(task: Task) -> Snapshot:
+    """The task's labels as they are now."""
+    return snapshots.freeze(task)
 
 
 def ready_run(task: Task, root: Path, encoder: Path, *, is_own: bool = False, **fields: Any) -> Run:

@@ -110,7 +110,7 @@ def _train_head(
     dataset: Dataset, config: TrainingConfig, root: Path, reporter: Reporter, base: Base
 ) -> tuple[Path, dict[str, Any]]:
     service = encoder_service()
-    fitted = _named(dataset.train, config) + dataset.validation
+    fitted = named(dataset.train, config) + dataset.validation
     reporter.stage(f"Encoding {len(fitted)} texts")
     rows = service.encode_sync(list(fitted.texts))
     reporter.stage(f"Fitting the head on {len(fitted)} texts")
@@ -142,7 +142,7 @@ def _tune(
     source = config.encoder or settings.LEPTON_ENCODER or None
     lineage = _adapters_of(base.lineage)
     encoder = load_encoder(source, max_length=config.max_length, dropout=config.dropout, lineage=lineage)
-    part = _replayed(_named(dataset.train, config), base, config)
+    part = _replayed(named(dataset.train, config), base, config)
     train = _examples(encoder, part, dataset.labels)
     known = set(dataset.labels)
     validation = _examples(encoder, _only(dataset.validation, known), dataset.labels)
@@ -255,7 +255,7 @@ def readable(label: str) -> str:
     return " ".join("".join(sign if sign.isalnum() else " " for sign in label).split()).lower()
 
 
-def _named(part: Part, config: TrainingConfig) -> Part:
+def named(part: Part, config: TrainingConfig) -> Part:
     """Add the name of each label that has few texts as a text of its own, where configured."""
     if not config.label_names:
         return part

@@ -12,6 +12,7 @@ model on --test, or on SEntFiN's hold-out, and trains nothing.
   per_label             F1 of each label
   int8_accuracy         of the validation part, as is fp32_accuracy, with a head that has not learnt it either: what a
                         recipe is to be chosen by; methods that tune alone
+  shipped               the same figures of what --out-dir wrote, whose adapter has a lower rank and no n-grams
   fit_seconds           from texts to the exported model, all in
   trainable_parameters  weights that learnt
 """
@@ -20,7 +21,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 import tempfile
 import time
 from argparse import ArgumentParser
@@ -62,7 +62,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--method", choices=trainable, default="lora", help="how to train (default lora)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the training")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides every random start (default 0)")
-    parser.add_argument("--out-dir", type=Path, metavar="DIR", help="keep the artifacts of what was trained here")
+    parser.add_argument(
+        "--out-dir", type=Path, metavar="DIR", help="write the adapter here as it is shipped (--sentfin)"
+    )
+    parser.add_argument("--out-rank", type=int, default=8, metavar="R", help="rank of what is shipped (default 8)")
 
 
 def run(options: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -82,13 +85,15 @@ def run(options: dict[str, Any], progress: Progress) -> dict[str, Any]:
     dataset, test = _parts(options, learns=True)
     encoder_directory(progress)
     with tempfile.TemporaryDirectory(prefix="bench-sentiment-") as scratch:
-        figures = _trained(dataset, test, config, Path(scratch), progress, keep=options["out_dir"])
+        figures = _trained(dataset, test, config, Path(scratch), progress, options)
     return rounded(figures, digits=5)
 
 
 def _check(options: dict[str, Any]) -> None:
     if options["sentfin"] and (options["train"] or options["test"]):
         raise CommandError("--sentfin brings its own texts: leave out --train and --test.")
+    if options["out_dir"] and not (options["sentfin"] and options["method"] == "lora"):
+        raise CommandError("--out-dir writes a model that is shipped: it needs --sentfin and --method lora.")
     if options["model"] == "deployed":
         if options["train"] or options["set"] or options["out_dir"]:
             raise CommandError("--model deployed trains nothing: leave out --train, --set and --out-dir.")
@@ -165,7 +170,7 @@ class _Told:
 
 
 def _trained(
-    dataset: Dataset, test: Part, config: TrainingConfig, scratch: Path, progress: Progress, *, keep: Path | None
+    dataset: Dataset, test: Part, config: TrainingConfig, scratch: Path, progress: Progress, options: dict[str, Any]
 ) -> dict[str, Any]:
     root = scratch / "artifacts"
     root.mkdir()
@@ -186,10 +191,21 @@ def _trained(
         for name, value in trained.figures.items()
         if name not in ("fit_seconds", "ranks") and not isinstance(value, dict)
     }
-    if keep is not None:
-        for artifact in filter(None, (trained.classifier, trained.encoder)):
-            shutil.copytree(artifact, keep / artifact.name)
-            progress(f"kept {keep / artifact.name}")
+    if options["out_dir"]:
+        from lepton_app.benchmarks._shipping import ship
+
+        assert trained.encoder is not None
+        figures["shipped"] = ship(
+            trained.encoder,
+            dataset,
+            test,
+            config,
+            folder=options["out_dir"],
+            rank=min(options["out_rank"], config.rank),
+            scratch=scratch,
+            measure=lambda classifier, rows, part: _judged(classifier.predict(list(part.texts), rows), part),
+            progress=progress,
+        )
     return {**figures, "fit_seconds": seconds, **known, "train_texts": len(dataset.train), "method": config.method}
 
 
@@ -197,6 +213,10 @@ def _figures(model: Model, part: Part) -> dict[str, Any]:
     said: list[Prediction] = []
     for start in range(0, len(part), _CHUNK):
         said += model.predict_sync(list(part.texts[start : start + _CHUNK]))
+    return {**_judged(said, part), "test_texts": len(part), "threads": settings.LEPTON_MODEL_THREADS}
+
+
+def _judged(said: Sequence[Prediction], part: Part) -> dict[str, Any]:
     expected, predicted = list(part.labels), [prediction.labels[0] for prediction in said]
     right = np.array([one == other for one, other in zip(expected, predicted, strict=True)])
     return {
@@ -205,6 +225,4 @@ def _figures(model: Model, part: Part) -> dict[str, Any]:
         "weighted_f1": weighted_f1(expected, predicted),
         "ece": expected_calibration_error(np.array([prediction.probabilities[0] for prediction in said]), right),
         "per_label": {figures["label"]: round(figures["f1"], 5) for figures in class_figures(expected, predicted)},
-        "test_texts": len(part),
-        "threads": settings.LEPTON_MODEL_THREADS,
     }

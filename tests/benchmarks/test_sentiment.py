@@ -105,6 +105,8 @@ def test_the_validation_part_holds_whole_texts_of_every_label() -> None:
         (["--model", "deployed", "--test", "a.csv", "--set", "epochs=2"], "trains nothing"),
         (["--sentfin", "s.csv", "--set", "epoch=2"], "There is no option 'epoch'"),
         (["--sentfin", "s.csv", "--set", "epochs"], "An option is set as key=value"),
+        (["--train", "a.csv", "--test", "a.csv", "--out-dir", "o"], "it needs --sentfin and --method lora"),
+        (["--sentfin", "s.csv", "--method", "head", "--out-dir", "o"], "it needs --sentfin and --method lora"),
         (["--sentfin", "gone.csv"], "gone.csv cannot be read"),
     ],
 )
@@ -132,15 +134,12 @@ def test_the_figures_of_an_easy_set(
     monkeypatch.setattr(sentiment, "encoder_directory", lambda progress: encoder_folder)
     train = written(tmp_path, "a.csv", GOOD)
     test = written(tmp_path, "b.csv", "text,label\nKolari shares surge,positive\nKolari plunges to a low,negative\n")
-    found = sentiment.run(
-        options("--train", train, "--test", test, "--method", "head", "--out-dir", str(tmp_path / "kept")), silent
-    )
+    found = sentiment.run(options("--train", train, "--test", test, "--method", "head"), silent)
     assert found["accuracy"] == found["macro_f1"] == found["weighted_f1"] == 1.0
     assert found["per_label"] == {"negative": 1.0, "positive": 1.0}
     assert 0 <= found["ece"] < 0.5
     assert found["trainable_parameters"] > 384 * 3
     assert (found["test_texts"], found["train_texts"], found["method"]) == (2, len(ROWS), "head")
-    assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
 def test_the_published_file_is_read_where_it_is_there(settings: Any) -> None:

@@ -115,7 +115,7 @@ def _train_head(
     rows = service.encode_sync(list(fitted.texts))
     reporter.stage(f"Fitting the head on {len(fitted)} texts")
     classifier = fit_linear(
-        fitted.texts, fitted.labels, rows, encoder_version=service.encoder.version, config=_linear(config)
+        fitted.texts, fitted.labels, rows, encoder_version=service.encoder.version, config=linear_config(config)
     )
     weights = classifier.dense_weights.size + classifier.ngram_weights.size + classifier.bias.size
     figures = {
@@ -180,7 +180,7 @@ def _tune(
         head.weight.detach().numpy().astype(np.float32),
         head.bias.detach().numpy().astype(np.float32),
     )
-    settled = _linear(config)
+    settled = linear_config(config)
     encoder_path, measured = publish_tuned(
         adapted,
         tuned_head,
@@ -213,7 +213,7 @@ def fit_on_tuned(
     reporter.stage(f"Encoding {len(part) + len(dataset.validation)} texts with the tuned encoder")
     rows = encoder.encode([*part.texts, *dataset.validation.texts])
     learnt, held = rows[: len(part)], rows[len(part) :]
-    settled = _linear(config)
+    settled = linear_config(config)
     known = np.array([label in set(part.labels) for label in dataset.validation.labels], dtype=bool)
     everything = part + dataset.validation
     reporter.stage(f"Fitting the serving head on {len(everything)} texts")
@@ -235,7 +235,8 @@ def fit_on_tuned(
     return replace(classifier, temperature=temperature, threshold=threshold), temperature
 
 
-def _linear(config: TrainingConfig) -> LinearConfig:
+def linear_config(config: TrainingConfig) -> LinearConfig:
+    """Return how the final linear head is fitted under these options."""
     usual = Weights()
     weights = replace(usual, ngrams=usual.ngrams * config.ngram_weight, ngrams_zh=usual.ngrams_zh * config.ngram_weight)
     return LinearConfig(

@@ -131,6 +131,7 @@ _PRESETS: dict[Method, dict[str, Any]] = {
         "classification_weight": 0.0,
         "contrastive_weight": 1.0,
         "label_smoothing": 0.0,
+        "ngram_weight": 0.5,
     },
     "lora": {},
     "adalora": {"epochs": 6, "rank": 8, "initial_rank": 12, "learning_rate": 1e-3},

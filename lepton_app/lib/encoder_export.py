@@ -317,7 +317,7 @@ def _prompted(transformer: Any, soft_prompt: NDArray[np.float32]) -> Any:
             super().__init__()
             self.transformer = transformer
             self.config = transformer.config
-            self.register_buffer("prompt", torch.from_numpy(soft_prompt.copy()))
+            self.prompt = torch.nn.Parameter(torch.from_numpy(soft_prompt.copy()), requires_grad=False)
 
         def forward(self, input_ids: Any, attention_mask: Any, **ignored: Any) -> Any:
             words = self.transformer.get_input_embeddings()(input_ids)

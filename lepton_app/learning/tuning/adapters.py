@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -160,7 +160,7 @@ def adapt(encoder: TorchEncoder, config: TrainingConfig, *, total_steps: int) ->
             task_type="FEATURE_EXTRACTION",
         )
     with quiet():
-        wrapped = peft.get_peft_model(transformer, about, adapter_name=_NAME)  # type: ignore[arg-type]  # any module
+        wrapped: Any = peft.get_peft_model(cast(Any, transformer), about, adapter_name=_NAME)
     encoder.transformer = wrapped.base_model.model
     return Adapted(encoder, config.method, wrapped)
 
@@ -178,7 +178,8 @@ def load_adapter(adapted: Adapted, folder: Path) -> None:
         else:
             import peft
 
-            found = peft.set_peft_model_state_dict(adapted.peft, load_file(folder / _WEIGHTS), adapter_name=_NAME)
+            weights = load_file(folder / _WEIGHTS)
+            found: Any = peft.set_peft_model_state_dict(adapted.peft, weights, adapter_name=_NAME)
             if found.unexpected_keys:
                 raise ValueError(f"{len(found.unexpected_keys)} weights of another shape of adapter")
     except (OSError, KeyError, ValueError, RuntimeError) as error:
@@ -199,8 +200,8 @@ def merge_adapter(encoder: TorchEncoder, folder: Path) -> None:
             raise ValueError("a soft prompt cannot be merged into weights; start from a run of another method")
         else:
             with quiet():
-                wrapped = peft.PeftModel.from_pretrained(encoder.transformer, str(folder))  # type: ignore[arg-type]  # any module
-                encoder.transformer = wrapped.merge_and_unload()  # type: ignore[operator]  # of LoRA-like adapters
+                wrapped: Any = peft.PeftModel.from_pretrained(cast(Any, encoder.transformer), str(folder))
+                encoder.transformer = wrapped.merge_and_unload()
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise BaseUnusable(f"The earlier run's adapter cannot be used: {error}.") from error
 

@@ -153,7 +153,7 @@ class _Loop:
             loss = loss + config.contrastive_weight * contrast
         total = loss + self.adapted.penalty()
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        total.backward()
         if config.gradient_clip:
             nn.utils.clip_grad_norm_(self.learning, config.gradient_clip)
         self.optimiser.step()

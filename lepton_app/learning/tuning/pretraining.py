@@ -110,7 +110,10 @@ def _read(
     """Take the steps of all epochs and return the mean loss of a hidden token in each epoch."""
     learning = [parameter for _, parameter in adapted.trainable()]
     optimiser = torch.optim.AdamW(
-        [{"params": learning, "lr": config.learning_rate}, {"params": list(guesser.parameters()), "lr": 1e-3}],
+        [
+            {"params": learning, "lr": config.learning_rate},
+            {"params": list(guesser.parameters()), "lr": config.head_learning_rate},
+        ],
         weight_decay=config.weight_decay,
     )
     lengths = [len(numbers) for numbers in tokens]
@@ -131,7 +134,7 @@ def _read(
             word_loss = nn.functional.cross_entropy(guesses, ids[is_hidden])
             loss = word_loss + _NEARNESS * (1 - (rows.float() * before[places]).sum(dim=1)).mean()
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loss.backward()
             nn.utils.clip_grad_norm_(learning, config.gradient_clip or 1e9)
             rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total))
             optimiser.param_groups[0]["lr"] = rate

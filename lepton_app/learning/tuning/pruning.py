@@ -74,7 +74,7 @@ def _teach(adapted: Adapted, train: Examples, teacher: np.ndarray, config: Train
                 rows = adapted.encoder.pooled(ids, mask)
             loss = (1 - (rows.float() * rows_of[places]).sum(dim=1)).mean()
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loss.backward()
             nn.utils.clip_grad_norm_(learning, 1.0)
             rate = _LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / total))
             for group in optimiser.param_groups:

@@ -16,7 +16,7 @@ from lepton_app.learning.config import TrainingConfig
 from lepton_app.learning.figures import Report
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]<>|#])")
-_PEFT_METHODS = frozenset({"contrastive", "lora", "adalora", "ia3"})
+_PEFT_METHODS = frozenset({"contrastive", "lora", "adalora", "ia3", "pretrain"})
 _METHODS = {
     "head": "a linear head on the frozen encoder",
     "contrastive": "few-shot contrastive tuning with LoRA",
@@ -86,12 +86,13 @@ def model_card(card: Card) -> str:
 
 def _header(card: Card) -> str:
     is_peft = card.config.method in _PEFT_METHODS
+    purpose = "feature-extraction" if card.config.method == "pretrain" else "text-classification"
     about: dict[str, Any] = {
         "language": list(card.languages),
         "license": card.licence,
         "base_model": card.base_model,
-        "pipeline_tag": "text-classification" if card.config.method != "pretrain" else "fill-mask",
-        "tags": [card.task, "text-classification", card.config.method, "onnx"],
+        "pipeline_tag": purpose,
+        "tags": [_line(card.task), purpose, card.config.method, "onnx"],
     }
     if is_peft:
         about["base_model_relation"] = "adapter"
@@ -101,11 +102,11 @@ def _header(card: Card) -> str:
         about["metrics"] = ["accuracy", "f1"]
         about["model-index"] = [
             {
-                "name": card.title or card.task,
+                "name": _line(card.title or card.task),
                 "results": [
                     {
                         "task": {"type": "text-classification"},
-                        "dataset": {"name": card.data or "hold-out of the installation", "type": card.task},
+                        "dataset": {"name": "hold-out", "type": _line(card.task)},
                         "metrics": [
                             {"type": "accuracy", "value": quality["accuracy"]},
                             {"type": "f1", "name": "Macro F1", "value": quality["macro_f1"]},
@@ -120,7 +121,7 @@ def _header(card: Card) -> str:
 
 def _purpose(card: Card) -> str:
     said = card.purpose or f"Says which of {len(card.labels)} labels of the task *{_plain(card.task)}* a text is about."
-    names = ", ".join(f"`{label.replace('`', ' ')}`" for label in card.labels)
+    names = ", ".join(f"`{_line(label.replace('`', ' '))}`" for label in card.labels)
     return f"## What it is for\n\n{said}\n\nLabels: {names or 'none'}."
 
 
@@ -245,13 +246,18 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
+def _line(text: str) -> str:
+    """Return text in one line: three dashes alone on a line would end the header."""
+    return " ".join(text.split())
+
+
 def _plain(text: str) -> str:
     r"""Return text in which Markdown finds no signs of its own.
 
     >>> _plain("a*b|c")
     'a\\*b\\|c'
     """
-    return _SIGNS.sub(r"\\\1", " ".join(text.split()))
+    return _SIGNS.sub(r"\\\1", _line(text))
 
 
 def _value(value: Any) -> str:

@@ -50,7 +50,7 @@ def ship(
     """
     adapter = encoder / ADAPTER_FOLDER
     head = _tuned_head(adapter)
-    options = {name: value for name, value in config.model_dump(exclude_defaults=True).items() if name != "method"}
+    options = {name: value for name, value in config.model_dump().items() if name != "method"}
     about: dict[str, Any] = {
         "rank": rank,
         "max_length": config.max_length,
@@ -116,11 +116,9 @@ def _settled(head: Head, rows: Rows, part: Part) -> Head:
 def card(config: TrainingConfig, figures: dict[str, Any], *, rank: int) -> str:
     """Return the model card in Markdown, with the header that model hubs read."""
     per_label = "".join(f"| {label} | {value:.3f} |\n" for label, value in figures["per_label"].items())
-    options = " ".join(
-        f"--set {name}={json.dumps(value).strip(chr(34))}"
-        for name, value in config.model_dump(exclude_defaults=True).items()
-        if name not in ("method", "seed")
-    )
+    preset = TrainingConfig.preset(config.method).model_dump()
+    changed = {name: value for name, value in config.model_dump().items() if name != "seed" and value != preset[name]}
+    options = " ".join(f"--set {name}={value}" for name, value in changed.items())
     return _CARD.format(
         base=shipped.BASE_NAME,
         rank=rank,

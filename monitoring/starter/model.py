@@ -14,13 +14,21 @@ FOLDER = Path(__file__).with_name("sentiment")
 REASON = "Comes with the project; its figures are those of its model card."
 
 
+def is_needed() -> bool:
+    """Tell whether no sentiment model is at work here; one with labels of its own is somebody's choice."""
+    try:
+        return sentiment.current() is None
+    except sentiment.UnknownSentiment:
+        return False
+
+
 def deploy_starter_model(*, progress: Callable[[str], None] = lambda line: None) -> Deployment | None:
     """Put the model in the box to work where no sentiment model is; None, and nothing changes, where one is.
 
     Also where a model is deployed that cannot be loaded any more. Raises ``LearningError``, ``ExportError`` and
     ``ArtifactError``. Call it outside any transaction.
     """
-    if sentiment.current() is not None:
+    if not is_needed():
         return None
     task, _made = Task.objects.get_or_create(
         name=sentiment.TASK,

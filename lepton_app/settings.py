@@ -192,6 +192,10 @@ LEPTON_ENCODER_PRECISION: Literal["int8", "fp32"] = env.read_choice(
 )
 LEPTON_MODEL_THREADS = env.read_int("LEPTON_MODEL_THREADS", default=0, minimum=0, maximum=256)
 
+# Curves of training runs are sent there only with a key; the variable's name is the library's own.
+WANDB_API_KEY = env.read_secret("WANDB_API_KEY")
+WANDB_PROJECT = env.read_str("WANDB_PROJECT", default="lepton")
+
 # --- Chat -------------------------------------------------------------------------------------------------------------
 
 CHAT_TOKEN_DAYS = env.read_int("LEPTON_CHAT_TOKEN_DAYS", default=30, minimum=1, maximum=3650)

@@ -27,12 +27,6 @@ class RunNotReady(LearningError):
     code = "run_not_ready"
 
 
-class AlreadyQueued(LearningError):
-    """A run of this task waits or runs already."""
-
-    code = "already_queued"
-
-
 class NothingToRollBack(LearningError):
     """No earlier model of the task has been deployed."""
 
@@ -52,15 +46,25 @@ class BadConfiguration(LearningError):
 
 
 class NothingNew(LearningError):
-    """The same labels were learnt with the same configuration before."""
+    """The same labels are or were learnt with the same configuration, by the run ``run_id``."""
 
     code = "nothing_new"
+
+    def __init__(self, message: str, *, run_id: int) -> None:
+        super().__init__(message)
+        self.run_id = run_id
 
 
 class RunCancelled(LearningError):
     """Somebody cancelled the run while it was at work."""
 
     code = "run_cancelled"
+
+
+class RunEnded(LearningError):
+    """The run has ended, so that there is nothing to cancel."""
+
+    code = "run_ended"
 
 
 class RunLost(LearningError):

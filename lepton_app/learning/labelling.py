@@ -16,7 +16,7 @@ from lepton_app.learning.texts import normalise
 from lepton_app.lib.languages import detect
 from lepton_app.lib.redaction import redact
 
-MAX_TEXT_CHARS = 20_000
+MAX_TEXT_CHARS = 100_000  # ten thousand words and more; an encoder reads the beginning
 MAX_ENTITY_CHARS = 200
 MAX_LABEL_CHARS = 100
 _BATCH_ROWS = 1000

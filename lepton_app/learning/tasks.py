@@ -7,6 +7,8 @@ from django.utils import timezone
 
 from lepton_app.learning import runs
 
+SWEEP_SECONDS = 15
+
 
 @shared_task(name="lepton_app.learning.tasks.execute_run")
 def execute_run(run_id: int) -> None:
@@ -14,8 +16,9 @@ def execute_run(run_id: int) -> None:
     runs.execute(run_id)
 
 
-@shared_task(name="lepton_app.learning.tasks.sweep_runs", expires=15)
+@shared_task(name="lepton_app.learning.tasks.sweep_runs", expires=SWEEP_SECONDS)
 def sweep_runs() -> None:
     """Pick up runs whose nudge was lost or whose worker was killed."""
     for run_id in runs.recover(now=timezone.now()):
-        execute_run.delay(run_id)
+        # The next sweep nudges again: while a long training is at work, old nudges must not pile up behind it.
+        execute_run.apply_async((run_id,), expires=SWEEP_SECONDS)

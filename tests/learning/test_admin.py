@@ -192,7 +192,7 @@ def test_a_new_sample_is_stored_with_its_annotation(editor: Client, task: Task) 
         ({"label": "own", "is_out_of_scope": "on"}, "Choose a label or “out of scope”, not both."),
         ({"label": "foreign"}, "This label belongs to another task."),
         ({"label": "own", "text": "TEXT 0 "}, "has this text."),
-        ({"label": "own", "text": "x" * 20_001}, "At most 20000 characters are allowed."),
+        ({"label": "own", "text": "x" * 100_001}, "At most 100000 characters are allowed."),
         ({"label": "own", "text": "a\x00b"}, "Null characters are not allowed."),
     ],
 )

@@ -102,7 +102,7 @@ def test_an_import_never_overrules_staff(task: Task) -> None:
     ("row", "message"),
     [
         (Labelled("   ", "one"), "Row 2 has no text."),
-        (Labelled("x" * (MAX_TEXT_CHARS + 1), "one"), "Row 2 has 20001 characters; at most 20000"),
+        (Labelled("x" * (MAX_TEXT_CHARS + 1), "one"), "Row 2 has 100001 characters; at most 100000"),
         (Labelled("x", "one", "y" * (MAX_ENTITY_CHARS + 1)), "something with 201 characters; at most 200"),
         (Labelled("x", " "), "label of row 2 has 0 characters; 1 to 100"),
         (Labelled("x", "l" * 101), "label of row 2 has 101 characters; 1 to 100"),

@@ -54,7 +54,8 @@ class TensorBoard:
         folder = tensorboard_folder(run)
         if run.attempts <= 1:
             shutil.rmtree(folder, ignore_errors=True)
-        self._writer = SummaryWriter(str(folder), flush_secs=10)
+        # A name of its own for each attempt: files are named by the second.
+        self._writer = SummaryWriter(str(folder), flush_secs=10, filename_suffix=f".attempt-{run.attempts}")
         self._step = 0
         text = "\n".join(f"    {line}" for line in json.dumps(run.config, indent=1, sort_keys=True).splitlines())
         self._writer.add_text("configuration", text)

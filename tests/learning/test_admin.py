@@ -14,7 +14,6 @@ from django.urls import reverse
 from django.utils import timezone
 
 from lepton_app.learning import deployments, runs
-from lepton_app.learning.errors import LearningError
 from lepton_app.learning.labelling import Labelled, annotate
 from lepton_app.learning.models import Annotation, Deployment, Label, Run, Sample, Snapshot, Task
 from lepton_app.learning.tasks import execute_run
@@ -242,34 +241,6 @@ def test_what_has_happened_is_not_changed_or_deleted_even_by_a_superuser(
 # --- steps ------------------------------------------------------------------------------------------------------------
 
 
-def test_train_asks_first_then_queues_and_nudges(
-    editor: Client,
-    task: Task,
-    nudged: list[int],
-    monkeypatch: pytest.MonkeyPatch,
-    django_capture_on_commit_callbacks: Any,
-) -> None:
-    monkeypatch.setattr(runs.snapshots, "freeze", lambda task: None)
-    address = reverse("admin:learning_task_train", args=[task.pk])
-    assert address in page(editor, "task_change", task.pk)
-    asked = editor.get(address)
-    assert "Train “Intent” on its labels as they are now?" in asked.content.decode()
-    assert not Run.objects.exists()
-    with django_capture_on_commit_callbacks(execute=True):
-        response = editor.post(address, follow=True)
-    run = Run.objects.get()
-    assert (run.status, run.requested_by) == (Run.Status.QUEUED, User.objects.get())
-    assert shown_messages(response) == [f"Run #{run.pk} is queued."]
-    assert nudged == [run.pk]
-
-
-def test_a_training_that_is_refused_says_why(editor: Client, task: Task, nudged: list[int]) -> None:
-    response = editor.post(reverse("admin:learning_task_train", args=[task.pk]), follow=True)
-    assert shown_messages(response) == ["The task 'intent' has 0 labels with texts; a classifier needs at least two."]
-    assert not Run.objects.exists()
-    assert nudged == []
-
-
 def test_deploy_asks_first_then_moves_the_mark(editor: Client, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deployments.LinearClassifier, "load", lambda path: None)
     old, new = ready_run(task), ready_run(task)
@@ -345,12 +316,3 @@ def test_a_run_shows_its_figures(editor: Client, task: Task) -> None:
     text = page(editor, "run_change", run.pk)
     for figure in ("0.9313", "0.0000", "fees", "1.0000", "12", "9.5 s"):
         assert figure in text
-
-
-def test_every_learning_error_is_shown_not_raised(editor: Client, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: Any, **options: Any) -> None:
-        raise LearningError("No room on the disk.")
-
-    monkeypatch.setattr(runs, "request_run", fail)
-    response = editor.post(reverse("admin:learning_task_train", args=[task.pk]), follow=True)
-    assert shown_messages(response) == ["No room on the disk."]

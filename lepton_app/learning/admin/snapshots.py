@@ -37,6 +37,6 @@ class SnapshotAdmin(ReadOnlyAdmin):
         return snapshot.sha256[:12]
 
     @display(description=_("runs"), ordering="runs_there")
-    def runcount_of(self, snapshot: Snapshot) -> int:
+    def run_count(self, snapshot: Snapshot) -> int:
         """Return how many runs learnt from it."""
         return getattr(snapshot, "runs_there", 0)

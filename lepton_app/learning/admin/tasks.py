@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import OuterRef, QuerySet, Subquery
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from lepton_app.learning import deployments, runs, tasks
+from lepton_app.learning import deployments, tasks
 from lepton_app.learning.admin.base import (
     STATUS_COLOURS,
     ConfirmedStepMixin,
     count_of,
     person_of,
 )
+from lepton_app.learning.admin.training import TrainForm, presets
 from lepton_app.learning.models import Deployment, Label, Run, Sample, Task
 from lepton_app.lib.nudges import nudge_on_commit
 
@@ -49,12 +52,12 @@ class TaskAdmin(ConfirmedStepMixin, ModelAdmin):
         return ("name", "created_at") if obj is not None else ("created_at",)
 
     @display(description=_("labels"), ordering="labels_there")
-    def labelcount_of(self, task: Task) -> int:
+    def label_count(self, task: Task) -> int:
         """Return how many labels the task has."""
         return getattr(task, "labels_there", 0)
 
     @display(description=_("samples"), ordering="samples_there")
-    def samplecount_of(self, task: Task) -> int:
+    def sample_count(self, task: Task) -> int:
         """Return how many texts the task has."""
         return getattr(task, "samples_there", 0)
 
@@ -78,27 +81,32 @@ class TaskAdmin(ConfirmedStepMixin, ModelAdmin):
         variant=ActionVariant.PRIMARY,
     )
     def train(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Queue a training run on the labels as they are now."""
+        """Ask how to train; on POST queue a run on the labels as they are now, or say what is wrong."""
         task = self.found(request, object_id)
-
-        def step() -> str:
-            run = runs.request_run(task, method=Run.Method.HEAD, requested_by=person_of(request))
-            # The row is the job: when the nudge cannot be sent, the sweep finds the row.
-            nudge_on_commit(tasks.execute_run, run.pk)
-            return gettext("Run #%(number)s is queued.") % {"number": run.pk}
-
-        return self.confirmed_step(
-            request,
-            task,
-            step=step,
-            question=gettext("Train “%(task)s” on its labels as they are now?") % {"task": task},
-            consequences=[
-                gettext("%(samples)s samples, %(labels)s labels.")
-                % {"samples": self.samplecount_of(task), "labels": self.labelcount_of(task)},
-                gettext("The model at work stays until the new one is deployed."),
-            ],
-            submit=gettext("Train"),
-        )
+        form = TrainForm(request.POST or None, task=task, initial={"method": _usual_method(task)})
+        if request.method == "POST" and form.is_valid():
+            run = form.queue(by=person_of(request))
+            if run is not None:
+                # The row is the job: when the nudge cannot be sent, the sweep finds the row.
+                nudge_on_commit(tasks.execute_run, run.pk)
+                said = gettext("Run #%(number)s is queued.") % {"number": run.pk}
+                self.log_change(request, task, said)
+                messages.success(request, said)
+                may_look = request.user.has_perm("learning.view_run")
+                name, pk = ("run", run.pk) if may_look else ("task", task.pk)
+                return HttpResponseRedirect(reverse(f"admin:learning_{name}_change", args=[pk]))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("Train “%(task)s” on its labels as they are now") % {"task": task},
+            "opts": self.opts,
+            "original": task,
+            "form": form,
+            "presets": presets(),
+            "sizes": gettext("%(samples)s samples, %(labels)s labels.")
+            % {"samples": self.sample_count(task), "labels": self.label_count(task)},
+            "back": reverse("admin:learning_task_change", args=[task.pk]),
+        }
+        return TemplateResponse(request, "admin/learning/train.html", context)
 
     @action(
         description=_("Roll back"),
@@ -126,3 +134,9 @@ class TaskAdmin(ConfirmedStepMixin, ModelAdmin):
             ],
             submit=gettext("Roll back"),
         )
+
+
+def _usual_method(task: Task) -> str:
+    """Return the method of the task's newest run that trained a classifier, which is likely to be wanted again."""
+    newest = Run.objects.filter(task=task).exclude(method=Run.Method.PRETRAIN).order_by("-pk").first()
+    return newest.method if newest is not None else Run.Method.HEAD.value

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.conf import settings
 from django.template.loader import render_to_string
-from django.utils.html import escape
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language, gettext, ngettext
 
@@ -200,6 +200,11 @@ class MistakeGroup:
     said: str
     count: int
     texts: tuple[tuple[str, str], ...]
+
+    @property
+    def title(self) -> SafeString:
+        """What was taken for what, for a narrow column."""
+        return format_html("{} → {}", breakable(self.truth), breakable(self.said))
 
 
 def mistakes_by_cell(report: Report) -> list[MistakeGroup]:

@@ -16,7 +16,8 @@ from tests.browser.conftest import BROWSER_MARKS, Assistant, Chat, OpenPage
 
 STATIC = Path(settings.BASE_DIR) / "lepton_app" / "static"
 SCRIPT = STATIC / "chat" / "widget.js"
-FITS = "() => [document.documentElement.scrollWidth, innerWidth]"
+# Asked until it holds: a page is laid out anew when its fonts and its widget arrive.
+FITS = "width => document.documentElement.scrollWidth === width && innerWidth === width"
 
 
 def test_the_script_is_under_20_kb_compressed() -> None:
@@ -59,17 +60,17 @@ class TestInBrowser:
         other = page.get_by_role("button", name=language)
         if other.is_visible():
             other.click()
-        assert page.evaluate(FITS) == [width, width]
+        page.wait_for_function(FITS, arg=width)
         chat = Chat(page).open()
         chat.say("x" * 400 + " long")
         expect(chat.bubbles("assistant")).to_have_count(1)
-        assert page.evaluate(FITS) == [width, width]
+        page.wait_for_function(FITS, arg=width)
         box = chat.panel.bounding_box()
         assert box is not None
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width
         assert (box["width"] == width) == (width < 480)
-        assert chat.log.evaluate("node => node.scrollWidth - node.clientWidth") == 0
+        page.wait_for_function("log => log.scrollWidth === log.clientWidth", arg=chat.log.element_handle())
 
     def test_dark_and_light_follow_the_page_and_else_the_system(self, open_page: OpenPage) -> None:
         surface = "node => getComputedStyle(node).backgroundColor"

@@ -163,6 +163,9 @@ def fit_linear(
             "different_texts": len({normalise(text) for text in texts}),
             "contradictory_texts": _contradictory(texts, labels),
             "held_out": int(judged.sum()),
+            "held_out_accuracy": float(np.mean(logits[judged].argmax(axis=1) == targets[judged]))
+            if judged.any()
+            else None,
             "false_refusals": config.false_refusals,
             "inverse_regularisation": config.inverse_regularisation,
             "out_of_scope_texts": len(out_of_scope[0]),

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from django.conf import settings
 
-from lepton_app.learning.calibration import fit_temperature
 from lepton_app.learning.classifier import LinearClassifier
 from lepton_app.learning.config import TrainingConfig
 from lepton_app.learning.datasets import Dataset, Part, Reporter
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from lepton_app.learning.tuning.exporting import TunedHead
     from lepton_app.learning.tuning.loop import Examples
 
-# Fewer texts than this say too little about a temperature.
-LEAST_VALIDATION = 40
 # Comparing int8 with fp32 needs no more texts than this to fit on.
 MOST_COMPARED = 4000
 # A label that many texts stand under gains nothing from its name.
@@ -112,16 +109,22 @@ def _train_head(
     service = encoder_service()
     fitted = named(dataset.train, config) + dataset.validation
     reporter.stage(f"Encoding {len(fitted)} texts")
-    rows = service.encode_sync(list(fitted.texts))
+    outside = _outside(dataset)
+    rows = service.encode_sync([*fitted.texts, *outside])
     reporter.stage(f"Fitting the head on {len(fitted)} texts")
     classifier = fit_linear(
-        fitted.texts, fitted.labels, rows, encoder_version=service.encoder.version, config=linear_config(config)
+        fitted.texts,
+        fitted.labels,
+        rows[: len(fitted)],
+        encoder_version=service.encoder.version,
+        config=linear_config(config),
+        out_of_scope=(outside, rows[len(fitted) :]),
     )
     weights = classifier.dense_weights.size + classifier.ngram_weights.size + classifier.bias.size
     figures = {
         "trainable_parameters": weights,
         "total_parameters": weights,
-        "temperature": round(classifier.temperature, 4),
+        **_said_of(classifier),
         "served_precision": service.encoder.precision,
     }
     return classifier.save(root), figures
@@ -154,14 +157,15 @@ def _tune(
         adapters.load_adapter(adapted, base.warm / adapters.ADAPTER_FOLDER)
         kept = _kept_head(base.warm / adapters.ADAPTER_FOLDER)
     reporter.stage(f"Fitting the first head on {len(train.targets)} texts")
-    head = _first_head(encoder, train, dataset.labels, kept)
+    bf16 = loop.uses_bf16(config.precision)
+    head = _first_head(encoder, train, dataset.labels, kept, bf16=bf16)
 
     reporter.stage(f"Tuning on {len(train.targets)} texts")
     began = time.perf_counter()
     points = loop.tune(adapted, head, train, validation, config, workspace=workspace, reporter=reporter)
     tuning_seconds = time.perf_counter() - began
     if not config.classification_weight:  # contrast moved the rows away from under the head
-        head = _first_head(encoder, train, dataset.labels, None)
+        head = _first_head(encoder, train, dataset.labels, None, bf16=bf16)
     learns, there = adapted.parameters()
     in_head = sum(parameter.numel() for parameter in head.parameters())
     figures: dict[str, Any] = {
@@ -185,7 +189,7 @@ def _tune(
         adapted,
         tuned_head,
         root=root,
-        name=f"{encoder.folder.name if source else 'default'}-{config.method}",
+        name=f"{encoder.name.rsplit('/', 1)[-1]}-{config.method}",
         origin=f"tuned:{config.method}:{config.sha256[:16]}",
         judged=_only(dataset.validation, known),
         fitted=_thinned(part, MOST_COMPARED),
@@ -195,44 +199,47 @@ def _tune(
         fit=lambda chosen, rows: fit_linear(chosen.texts, chosen.labels, rows, encoder_version="draft", config=settled),
     )
     figures |= measured
-    classifier, temperature = fit_on_tuned(dataset, part, config, encoder_path, reporter)
-    figures["temperature"] = round(temperature, 4)
+    classifier, said = fit_on_tuned(dataset, part, config, encoder_path, reporter)
+    figures |= said
     return classifier.save(root), encoder_path, figures
 
 
 def fit_on_tuned(
     dataset: Dataset, part: Part, config: TrainingConfig, encoder_path: Path, reporter: Reporter
-) -> tuple[LinearClassifier, float]:
-    """Fit the serving classifier on a tuned encoder's rows; return it with its temperature.
+) -> tuple[LinearClassifier, dict[str, Any]]:
+    """Fit the serving classifier on a tuned encoder's rows; return it with its figures.
 
     A tuned encoder knows its training texts by heart: they are surer and lie closer together than any text to come.
-    Where there are validation texts enough, temperature and out-of-scope scale are therefore set on these.
+    Temperature and out-of-scope scale are therefore set on the validation texts, where there are enough of them.
     """
-    precision = artifacts.peek(encoder_path).meta[SERVED_PRECISION]
-    encoder = TextEncoder(encoder_path, precision=precision)
-    reporter.stage(f"Encoding {len(part) + len(dataset.validation)} texts with the tuned encoder")
-    rows = encoder.encode([*part.texts, *dataset.validation.texts])
-    learnt, held = rows[: len(part)], rows[len(part) :]
-    settled = linear_config(config)
-    known = np.array([label in set(part.labels) for label in dataset.validation.labels], dtype=bool)
+    encoder = TextEncoder(encoder_path, precision=artifacts.peek(encoder_path).meta[SERVED_PRECISION])
     everything = part + dataset.validation
+    outside = _outside(dataset)
+    reporter.stage(f"Encoding {len(everything) + len(outside)} texts with the tuned encoder")
+    rows = encoder.encode([*everything.texts, *outside])
     reporter.stage(f"Fitting the serving head on {len(everything)} texts")
-    if int(known.sum()) < LEAST_VALIDATION:
-        classifier = fit_linear(
-            everything.texts, everything.labels, rows, encoder_version=encoder.version, config=settled
-        )
-        return classifier, classifier.temperature
-    probe = fit_linear(part.texts, part.labels, learnt, encoder_version=encoder.version, config=settled)
-    texts = [text for text, is_known in zip(dataset.validation.texts, known, strict=True) if is_known]
-    labels = [label for label, is_known in zip(dataset.validation.labels, known, strict=True) if is_known]
-    logits = np.log(np.maximum(probe.probabilities(texts, held[known]), 1e-30)) * probe.temperature
-    column_of = {label: column for column, label in enumerate(probe.labels)}
-    temperature = fit_temperature(logits, np.array([column_of[label] for label in labels]))
-    scores = probe.scope_scores(texts, held[known])
-    # Only the temperature's logits need the probe's weights; the classifier that serves learns every text.
-    classifier = fit_linear(everything.texts, everything.labels, rows, encoder_version=encoder.version, config=settled)
-    threshold = float(np.quantile(scores, config.false_refusals))
-    return replace(classifier, temperature=temperature, threshold=threshold), temperature
+    classifier = fit_linear(
+        everything.texts,
+        everything.labels,
+        rows[: len(everything)],
+        encoder_version=encoder.version,
+        config=linear_config(config),
+        unseen=np.arange(len(everything)) >= len(part),
+        out_of_scope=(outside, rows[len(everything) :]),
+    )
+    return classifier, _said_of(classifier)
+
+
+def _said_of(classifier: LinearClassifier) -> dict[str, Any]:
+    """Return what a fitted classifier reports: its temperature, and its accuracy on what was held out of the fit."""
+    accuracy = classifier.meta.get("held_out_accuracy")
+    said: dict[str, Any] = {"temperature": round(classifier.temperature, 4)}
+    return said if accuracy is None else {**said, "validation_accuracy": round(float(accuracy), 4)}
+
+
+def _outside(dataset: Dataset) -> tuple[str, ...]:
+    """Return the texts out of scope that may place the threshold: all but the hold-out's."""
+    return (*dataset.unknown_train, *dataset.unknown_validation)
 
 
 def linear_config(config: TrainingConfig) -> LinearConfig:
@@ -311,12 +318,14 @@ def _examples(encoder: TorchEncoder, part: Part, labels: Sequence[str]) -> Examp
     return Examples(encoder.tokenise(part.texts) if len(part) else [], [column_of[label] for label in part.labels])
 
 
-def _first_head(encoder: TorchEncoder, train: Examples, labels: Sequence[str], kept: TunedHead | None) -> Any:
+def _first_head(
+    encoder: TorchEncoder, train: Examples, labels: Sequence[str], kept: TunedHead | None, *, bf16: bool
+) -> Any:
     """Return a linear layer ``(k, d)`` fitted on the encoder's rows as they are; rows of ``kept`` labels stand."""
     import torch
     from sklearn.linear_model import LogisticRegression
 
-    rows = encoder.rows(train.tokens)
+    rows = encoder.rows(train.tokens, bf16=bf16)
     targets = np.array(train.targets)
     fitted = LogisticRegression(C=20.0, max_iter=200, tol=1e-3).fit(rows, targets)
     weight, bias = fitted.coef_, fitted.intercept_

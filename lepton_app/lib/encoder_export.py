@@ -335,6 +335,14 @@ def source_folder(source: str | Path | None) -> Path:
     return _resolve(source)[0]
 
 
+def encoder_name(source: str | Path | None) -> str:
+    """Return what a source is called, without where it lies: a hub name, a folder's name, or the wheel's encoder."""
+    if source is None or str(source) == "":
+        return WHEEL_NAME
+    folder = Path(source).expanduser()
+    return folder.resolve().name if folder.is_dir() else str(source)
+
+
 def _resolve(source: str | Path | None) -> tuple[Path, str]:
     """Return the folder of a source, fetched from the hub when it is no folder, and the encoder's name."""
     if source is None or str(source) == "":

@@ -101,6 +101,10 @@ class Adapted:
             with quiet():
                 self.peft.save_pretrained(str(folder), safe_serialization=True)
             (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours is written by whoever publishes
+            # PEFT writes the folder that the encoder was read from, which means nothing on another machine.
+            about = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+            about["base_model_name_or_path"] = self.encoder.name
+            (folder / _CONFIG).write_text(json.dumps(about, indent=1, sort_keys=True), encoding="utf-8")
 
     def merged(self) -> TorchEncoder:
         """Return the encoder with its adapter merged into its weights; this object is spent."""

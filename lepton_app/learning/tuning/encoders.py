@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lepton_app.lib.encoder_export import source_folder
+from lepton_app.lib.encoder_export import encoder_name, source_folder
 
 Rows = NDArray[np.float32]
 Tokens = list[list[int]]
@@ -31,7 +31,10 @@ class UnreadableEncoder(Exception):
 
 @dataclass
 class TorchEncoder:
-    """A transformer with its tokeniser; ``prompt`` is a soft prompt of shape ``(p, d)`` put before every text."""
+    """A transformer with its tokeniser.
+
+    ``prompt`` is a soft prompt of shape ``(p, d)`` put before every text; ``name`` is the encoder's on every machine.
+    """
 
     folder: Path
     tokeniser: Any
@@ -39,6 +42,7 @@ class TorchEncoder:
     pooling: str
     max_length: int
     prompt: nn.Parameter | None = None
+    name: str = ""
 
     @property
     def dimension(self) -> int:
@@ -76,8 +80,11 @@ class TorchEncoder:
         states: Tensor = self.transformer(inputs_embeds=inputs, attention_mask=seen).last_hidden_state
         return states[:, length:]
 
-    def rows(self, tokens: Tokens, *, batch: int = 64) -> Rows:
-        """Return the unit rows of tokenised texts in their order, ``(n, d) float32``, without dropout."""
+    def rows(self, tokens: Tokens, *, batch: int = 64, bf16: bool = False) -> Rows:
+        """Return the unit rows of tokenised texts in their order, ``(n, d) float32``, without dropout.
+
+        ``bf16`` computes in half precision, which is twice as fast and good enough to begin or to watch a tuning by.
+        """
         self.transformer.eval()
         order = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
         rows = np.zeros((len(tokens), self.dimension), dtype=np.float32)
@@ -85,7 +92,9 @@ class TorchEncoder:
             for start in range(0, len(order), batch):
                 places = order[start : start + batch]
                 ids, mask = padded([tokens[place] for place in places])
-                rows[places] = self.pooled(ids, mask).numpy()
+                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                    found = self.pooled(ids, mask)
+                rows[places] = found.float().numpy()
         return rows
 
 
@@ -125,7 +134,9 @@ def load_encoder(
         raise UnreadableEncoder(f"{folder} holds no encoder that transformers can read: {error}") from error
     pooling = _pooling(folder)
     positions = int(getattr(transformer.config, "max_position_embeddings", max_length))
-    encoder = TorchEncoder(folder, tokeniser, transformer, pooling, min(max_length, positions))
+    encoder = TorchEncoder(
+        folder, tokeniser, transformer, pooling, min(max_length, positions), name=encoder_name(source)
+    )
     for adapter in lineage:
         merge_adapter(encoder, adapter)
     return encoder

@@ -194,7 +194,7 @@ class _Loop:
 
     def _validated(self, point: Point) -> Point:
         with self._averaged():
-            rows = torch.from_numpy(self.adapted.encoder.rows(self.validation.tokens))
+            rows = torch.from_numpy(self.adapted.encoder.rows(self.validation.tokens, bf16=self.autocast))
             with torch.inference_mode():
                 logits = self.head(rows) if self.config.classification_weight else rows @ self._centres().T
                 targets = torch.tensor(self.validation.targets)
@@ -209,7 +209,8 @@ class _Loop:
         """
         every = max(1, len(self.train.tokens) // _MOST_CENTRE_TEXTS)
         chosen = range(0, len(self.train.tokens), every)
-        rows = torch.from_numpy(self.adapted.encoder.rows([self.train.tokens[place] for place in chosen]))
+        tokens = [self.train.tokens[place] for place in chosen]
+        rows = torch.from_numpy(self.adapted.encoder.rows(tokens, bf16=self.autocast))
         targets = torch.tensor([self.train.targets[place] for place in chosen])
         sums = torch.zeros(self.head.out_features, rows.shape[1]).index_add_(0, targets, rows)
         return nn.functional.normalize(sums, dim=1) / self.config.contrastive_temperature

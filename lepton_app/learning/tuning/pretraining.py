@@ -87,7 +87,7 @@ def pretrain(
         adapted,
         None,
         root=root,
-        name="default-pretrain",
+        name=f"{encoder.name.rsplit('/', 1)[-1]}-pretrain",
         origin=f"tuned:pretrain:{config.sha256[:16]}",
         judged=Part(),
         fitted=Part(),

@@ -150,3 +150,11 @@ def test_the_same_seed_gives_the_same_weights(tiny_encoder: Path, dataset: Datas
         bench.tune(tmp_path / str(place))
     np.testing.assert_array_equal(first.weights(), second.weights())
     assert not np.allclose(first.weights(), other.weights())
+
+
+def test_a_tuning_without_numbers_left_says_so(tiny_encoder: Path, dataset: Dataset, tmp_path: Path) -> None:
+    bench = Bench(tiny_encoder, dataset)
+    bench.head.weight.data[0, 0] = float("inf")
+    with pytest.raises(FloatingPointError, match="at step 1; lower learning_rate or use precision=fp32"):
+        bench.tune(tmp_path)
+    assert not (tmp_path / "checkpoint.safetensors").exists()

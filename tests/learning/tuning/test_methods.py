@@ -69,8 +69,9 @@ def test_a_method_learns_and_exports_what_it_learnt(
     assert any(point.accuracy is not None for point in listener.points)
 
 
-# PEFT warns of the keys of the rank pattern that it wrote itself.
+# PEFT warns of the keys of the rank pattern that it wrote itself, and asks transformers by an old name.
 @pytest.mark.filterwarnings("ignore:The following rank_pattern keys:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
 @pytest.mark.parametrize("method", ["lora", "adalora", "ia3"])
 def test_the_adapter_is_one_that_peft_loads_by_itself(
     method: str, tiny_encoder: Path, dataset: Dataset, tmp_path: Path
@@ -134,12 +135,3 @@ def test_layers_can_be_dropped(tiny_encoder: Path, dataset: Dataset, tmp_path: P
     sizes = [artifacts.peek(path).files["model.onnx"]["bytes"] for path in (whole.encoder, half.encoder)]
     assert sizes[1] < 0.8 * sizes[0]
     assert half.figures["fp32_accuracy"] > 0.9
-
-
-def test_a_tuning_without_numbers_left_says_so(tiny_encoder: Path, dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match="lower learning_rate"):
-        trained_with(
-            "full", tiny_encoder, dataset, tmp_path, optimiser="sgd", learning_rate=1.0, head_learning_rate=1.0,
-            gradient_clip=0, weight_decay=1.0, epochs=200, dropout=0,
-        )  # fmt: skip
-    assert not list((tmp_path / "artifacts").glob("*"))

@@ -61,6 +61,12 @@ class RunCancelled(LearningError):
     code = "run_cancelled"
 
 
+class FileUnreadable(LearningError):
+    """A file of labelled texts is not as it should be."""
+
+    code = "file_unreadable"
+
+
 class RunEnded(LearningError):
     """The run has ended, so that there is nothing to cancel."""
 

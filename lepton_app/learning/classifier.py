@@ -27,11 +27,11 @@ from lepton_app.lib import artifacts
 
 CLASSIFIER_KIND = "classifier"
 # 1: weights in float32, neighbours of each language, n-grams one a line.
-# 2: neighbours stand label after label, with what is typical of them and the scale of four signs of being in scope.
+# 2: neighbours stand label after label, with what is typical of them and the scale of five signs of being in scope.
 CLASSIFIER_FORMAT_VERSION = 2
 ARRAYS_FILE = "arrays.safetensors"
 VOCABULARY_FILE = "vocabulary.txt"
-_OF_EACH_LANGUAGE = ("dense", "starts", "typical", "typical_label", "centre", "spread", "genuine")
+_OF_EACH_LANGUAGE = ("dense", "starts", "typical", "typical_label", "totals", "centre", "spread", "genuine")
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,11 @@ class LinearClassifier:
         for language, known in self.scope.languages.items():
             for name in _OF_EACH_LANGUAGE:
                 arrays[f"{language}.{name}"] = getattr(known, name)
-            if known.sparse is not None:
-                arrays[f"{language}.data"] = known.sparse.data
-                arrays[f"{language}.indices"] = known.sparse.indices.astype(np.int32)
-                arrays[f"{language}.indptr"] = known.sparse.indptr.astype(np.int32)
+            for name, matrix in (("counts", known.counts), ("sparse", known.sparse)):
+                if matrix is not None:
+                    arrays[f"{language}.{name}.data"] = matrix.data
+                    arrays[f"{language}.{name}.indices"] = matrix.indices.astype(np.int32)
+                    arrays[f"{language}.{name}.indptr"] = matrix.indptr.astype(np.int32)
             languages[language] = {"ngram_share": known.ngram_share, "low": known.low, "middle": known.middle}
 
         def write(directory: Path) -> None:
@@ -152,7 +153,7 @@ class LinearClassifier:
             raw = (path / VOCABULARY_FILE).read_bytes().decode("utf-8", "surrogatepass")
             ngrams = Ngrams(raw.split("\n") if raw else [], arrays["ngram_factors"])
             languages = {
-                language: _neighbours(arrays, language, about, len(ngrams))
+                language: _neighbours(arrays, language, about, vocabulary=len(ngrams), labels=len(meta["labels"]))
                 for language, about in meta["languages"].items()
             }
             classifier = cls(
@@ -194,17 +195,18 @@ class LinearClassifier:
 
 
 def _neighbours(
-    arrays: Mapping[str, NDArray[Any]], language: str, about: Mapping[str, Any], vocabulary: int
+    arrays: Mapping[str, NDArray[Any]], language: str, about: Mapping[str, Any], *, vocabulary: int, labels: int
 ) -> Neighbours:
-    dense = arrays[f"{language}.dense"]
-    sparse = None
-    if f"{language}.data" in arrays:
-        parts = (arrays[f"{language}.data"], arrays[f"{language}.indices"], arrays[f"{language}.indptr"])
-        sparse = sp.csr_matrix(parts, shape=(dense.shape[1], vocabulary))
+    def matrix(name: str, rows: int) -> sp.csr_matrix:
+        parts = tuple(arrays[f"{language}.{name}.{part}"] for part in ("data", "indices", "indptr"))
+        return sp.csr_matrix(parts, shape=(rows, vocabulary))
+
+    share = float(about["ngram_share"])
     return Neighbours(
         **{name: arrays[f"{language}.{name}"] for name in _OF_EACH_LANGUAGE},
-        sparse=sparse,
-        ngram_share=float(about["ngram_share"]),
+        sparse=matrix("sparse", arrays[f"{language}.dense"].shape[1]) if share > 0 else None,
+        counts=matrix("counts", labels),
+        ngram_share=share,
         low=float(about["low"]),
         middle=float(about["middle"]),
     )

@@ -1,4 +1,4 @@
-"""Whether a text is about anything that the classifier has learnt: four signs of it, added up.
+"""Whether a text is about anything that the classifier has learnt: five signs of it, added up.
 
 The signs of a text, with s the similarity of embeddings and "its label" the label that the classifier gives it:
 
@@ -7,6 +7,8 @@ The signs of a text, with s the similarity of embeddings and "its label" the lab
 - how near the 5 nearest training rows are, less how near these typically are to theirs (the local outlier factor of
   Breunig et al. 2000, as a difference);
 - how much nearer the 5 nearest rows of its label are than the 5 nearest of all others;
+- how much likelier its n-grams are among the texts of its label than among all (the evidence of naive Bayes, weighed
+  by tf-idf): a word that none of them ever used speaks against it;
 - the log odds of its label.
 
 Each is brought to median 0 and spread 1 over genuine texts that the classifier had not learnt, and they count alike:
@@ -34,15 +36,17 @@ from lepton_app.lib.languages import LANGUAGES, Language, detect
 Floats = NDArray[np.float32]
 NGRAM_SHARE: dict[Language, float] = {"en": 0.0, "zh": 0.7}
 THRESHOLD = 0.0
-SIGNS = 4
-# A sign that is the same in all genuine texts must not decide everything: nearness by hundredths, odds by tenths.
-LEAST_SPREADS = (0.02, 0.02, 0.02, 0.5)
+SIGNS = 5
+# A sign that is the same in all genuine texts must not decide everything: nearness by hundredths, logarithms by tenths.
+LEAST_SPREADS = (0.02, 0.02, 0.02, 0.5, 0.5)
 # No sign speaks for a text by more than this many spreads: a sure classifier is no proof that it should be sure.
 MOST_SPREADS = 4.0
 _CALIBRATION_ROWS = 2000  # the 5 % quantile of 2,000 rows is known to half a per cent
 _CHUNK_ROWS = 500
 _QUANTILES = 101
 _NONE = np.float32(-2.0)  # below every similarity
+_LEAST_TEXTS = 2
+_PRIOR_TEXTS = 2.0  # a label's n-grams are smoothed by so many texts that are like all texts
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,13 @@ class Neighbours:
     """The training rows of one language, label after label, with what is typical of them and the scale of the sums.
 
     ``dense`` is ``(d, m) float32``, unit columns: one text against them is then one pass over memory, three times as
-    fast as against rows. ``sparse`` is ``(m, v) float32``, unit rows, or None where n-grams do not count. The rows of
-    label ``i`` are ``starts[i]`` to before ``starts[i + 1]``, ``(k + 1,) int64``. ``typical`` is the mean similarity of
-    each row to its 5 nearest of other texts, ``(m,) float32``, and ``typical_label`` the mean of these over each
-    label, ``(k,) float32``. ``centre`` and ``spread``, ``(4,) float64``, belong to the signs. ``genuine`` is ``(101,)
-    float64``: the quantiles, from 0 to 1, of the sums of genuine texts. ``low`` and ``middle`` are the sums that become
-    0 and 1.
+    fast as against rows. ``sparse`` is ``(m, v) float32``, unit rows, or None where n-grams do not count as similarity.
+    The rows of label ``i`` are ``starts[i]`` to before ``starts[i + 1]``, ``(k + 1,) int64``. ``typical`` is the mean
+    similarity of each row to its 5 nearest of other texts, ``(m,) float32``, and ``typical_label`` the mean of these
+    over each label, ``(k,) float32``. ``counts`` says in how many texts of each label an n-gram occurs, ``(k, v)
+    float32``, and ``totals`` in how many of all, ``(v,) float32``. ``centre`` and ``spread``, ``(5,) float64``, belong
+    to the signs. ``genuine`` is ``(101,) float64``: the quantiles, from 0 to 1, of the sums of genuine texts. ``low``
+    and ``middle`` are the sums that become 0 and 1.
     """
 
     dense: Floats
@@ -64,6 +69,8 @@ class Neighbours:
     starts: NDArray[np.int64]
     typical: Floats
     typical_label: Floats
+    counts: sp.csr_matrix
+    totals: Floats
     centre: NDArray[np.float64]
     spread: NDArray[np.float64]
     genuine: NDArray[np.float64]
@@ -78,12 +85,20 @@ class Neighbours:
             similarity += self.ngram_share * (self.sparse @ sparse.T).T.toarray()
         return similarity
 
-    def signs(self, similarity: Floats, logits: NDArray[np.floating[Any]], *, neighbours: int) -> NDArray[np.float64]:
-        """Return the four signs of each text: ``(n, 4) float64``.
+    def signs(
+        self,
+        similarity: Floats,
+        sparse: sp.csr_matrix,
+        logits: NDArray[np.floating[Any]],
+        *,
+        neighbours: int,
+        counted: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float64]:
+        """Return the five signs of each text: ``(n, 5) float64``.
 
-        ``similarity`` is ``(n, m)``, with values below -1 for rows that do not count; ``logits`` is ``(n, k)``.
+        ``similarity`` is ``(n, m)``, with values below -1 for rows that do not count; ``sparse`` is ``(n, v)`` and
+        ``logits`` ``(n, k)``. ``counted`` is ``(n,)``, the label under which a text itself is among the counts, or -1.
         """
-        rows = np.arange(len(similarity))
         nearest = _largest(similarity, neighbours)  # (n, 5), columns
         near = np.take_along_axis(similarity, nearest, axis=1)
         counts = near > -1
@@ -91,20 +106,40 @@ class Neighbours:
         said = logits.argmax(axis=1)
         label_of_nearest = np.searchsorted(self.starts, similarity.argmax(axis=1), side="right") - 1
         own = np.where(self.starts[said + 1] > self.starts[said], said, label_of_nearest)
-        near_own, near_other = np.empty(len(rows)), np.empty(len(rows))
+        near_own, gap, evidence = np.empty(len(own)), np.empty(len(own)), np.empty(len(own))
         for row, label in enumerate(own.tolist()):
             start, stop = int(self.starts[label]), int(self.starts[label + 1])
-            line = similarity[row]
-            near_own[row] = _top_mean(line[start:stop], neighbours)
-            others = line.copy()
+            near_own[row] = _top_mean(similarity[row, start:stop], neighbours)
+            others = similarity[row].copy()
             others[start:stop] = _NONE
-            near_other[row] = _top_mean(others, neighbours)
-        # Where no row of another label is left the label is alone, and nothing speaks against it.
-        gap = np.where(np.isnan(near_other), 0.0, near_own - near_other)
-        signs = np.stack(
-            [near_own - self.typical_label[own], _mean(near, counts) - typical, gap, log_odds(logits)], axis=1
-        )
-        return np.nan_to_num(signs, nan=0.0)
+            gap[row] = near_own[row] - _top_mean(others, neighbours)
+            itself = counted is not None and counted[row] == label
+            grams = slice(int(sparse.indptr[row]), int(sparse.indptr[row + 1]))
+            evidence[row] = self.evidence(sparse.indices[grams], sparse.data[grams], label, itself=itself)
+        parts = (near_own - self.typical_label[own], _mean(near, counts) - typical, gap, evidence, log_odds(logits))
+        # Where there is no row to compare with, nothing speaks for the text and nothing against it.
+        return np.nan_to_num(np.stack(parts, axis=1), nan=0.0)
+
+    def evidence(self, columns: NDArray[np.integer[Any]], values: Floats, label: int, *, itself: bool) -> float:
+        """Return the sum of an n-gram's value times the log of its likelihood under a label over that in all texts.
+
+        ``columns`` and ``values`` are the n-grams of one text; ``itself`` says that it is among the label's texts, and
+        it is then left out. N-grams of fewer than two texts say nothing.
+        """
+        start, stop = int(self.counts.indptr[label]), int(self.counts.indptr[label + 1])
+        known, number = self.counts.indices[start:stop], int(self.starts[label + 1] - self.starts[label])
+        places = np.searchsorted(known, columns)
+        found = places < len(known)
+        found[found] = known[places[found]] == columns[found]
+        times = np.zeros(len(columns))
+        times[found] = self.counts.data[start:stop][places[found]]
+        totals, all_texts = self.totals[columns].astype(np.float64), len(self.typical)
+        if itself:
+            times, totals, number, all_texts = np.maximum(times - 1, 0), totals - 1, number - 1, all_texts - 1
+        shares = np.maximum(totals, 0) / max(all_texts, 1)
+        says = totals >= _LEAST_TEXTS
+        likelihood = (times[says] + _PRIOR_TEXTS * shares[says]) / (number + _PRIOR_TEXTS)
+        return float(values[says] @ np.log(likelihood / shares[says]))
 
     def sums(self, signs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum of the signs in spreads: ``(n,) float64``."""
@@ -143,7 +178,7 @@ class Scope:
                 chunk = rows[start : start + _CHUNK_ROWS]
                 grams = sparse if len(chunk) == len(texts) else sparse[chunk]
                 similarity = known.similarities(dense[chunk], grams)
-                signs = known.signs(similarity, logits[chunk], neighbours=self.neighbours)
+                signs = known.signs(similarity, grams, logits[chunk], neighbours=self.neighbours)
                 scores[chunk] = known.scaled(known.sums(signs))
         return scores
 
@@ -182,6 +217,11 @@ def fit_scope(
         kept = kept[np.lexsort((kept, targets[kept]))]  # label after label
         share = NGRAM_SHARE[language]
         nothing = np.zeros(0, dtype=np.float32)
+        occurs = sparse[kept].astype(bool).astype(np.float32)
+        under = sp.csr_matrix((np.ones(len(kept), np.float32), (targets[kept], np.arange(len(kept)))))
+        under.resize(logits.shape[1], len(kept))
+        label_counts = sp.csr_matrix(under @ occurs)
+        label_counts.sort_indices()
         known = Neighbours(
             dense=np.ascontiguousarray(dense[kept].T),
             sparse=sparse[kept] if share > 0 else None,
@@ -189,6 +229,8 @@ def fit_scope(
             starts=np.searchsorted(targets[kept], np.arange(logits.shape[1] + 1)).astype(np.int64),
             typical=nothing,
             typical_label=nothing,
+            counts=label_counts,
+            totals=np.asarray(occurs.sum(axis=0), dtype=np.float32).ravel(),
             centre=np.zeros(SIGNS),
             spread=np.ones(SIGNS),
             genuine=np.zeros(1),
@@ -200,13 +242,23 @@ def fit_scope(
         alone = not len(sample)  # a text without others to be like: what is just like it is in scope
         if alone:
             sample = kept[:_CALIBRATION_ROWS]
+        counted = np.full(len(texts), -1)
+        counted[kept] = targets[kept]
         found = []
         for start in range(0, len(sample), _CHUNK_ROWS):
             chunk = sample[start : start + _CHUNK_ROWS]
             similarity = known.similarities(dense[chunk], sparse[chunk])
             if not alone:
                 similarity[text_of[chunk][:, None] == text_of[kept][None, :]] = _NONE
-            found.append(known.signs(similarity, logits[chunk], neighbours=neighbours))
+            found.append(
+                known.signs(
+                    similarity,
+                    sparse[chunk],
+                    logits[chunk],
+                    neighbours=neighbours,
+                    counted=None if alone else counted[chunk],
+                )
+            )
         languages[language] = _with_scale(known, np.concatenate(found), false_refusals)
     return Scope(neighbours, languages)
 
@@ -260,7 +312,7 @@ def _with_typical(
 
 
 def _with_scale(known: Neighbours, signs: NDArray[np.float64], false_refusals: float) -> Neighbours:
-    """Set centre, spread and scale by the signs of genuine texts, ``(s, 4)``, at least one row."""
+    """Set centre, spread and scale by the signs of genuine texts, ``(s, 5)``, at least one row."""
     centre = np.median(signs, axis=0)
     known = replace(known, centre=centre, spread=np.maximum(signs.std(axis=0), LEAST_SPREADS))
     sums = known.sums(signs)

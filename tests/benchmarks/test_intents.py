@@ -82,8 +82,40 @@ class TestWithEncoder:
         assert (figures["accuracy"], figures["int8_accuracy"], figures["macro_f1"]) == (1.0, 1.0, 1.0)
         assert (figures["oos_auroc"], figures["oos_recall"]) == (1.0, 1.0)
         assert 0 < figures["fit_seconds"] < 60
+        assert figures["int8_p50_ms"] > 0
+        assert figures["trainable_parameters"] == figures["total_parameters"] > 384 * 3
         assert (figures["train_texts"], figures["test_texts"], figures["labels"]) == (30, 30, 3)
         json.dumps(figures)
+
+    def test_a_set_too_small_to_encode_twice_is_encoded_twice_on_request(self, tmp_path: Path) -> None:
+        figures = intents.run(files(tmp_path, GOOD) | {"fp32": True}, silent)
+        assert (figures["int8_accuracy"], figures["fp32_accuracy"], figures["precision"]) == (1.0, 1.0, "int8")
+
+    def test_labels_that_are_not_known_are_to_be_refused(self, tmp_path: Path) -> None:
+        wanted = files(tmp_path, GOOD) | {"known_share": 0.67, "draws": 3}
+        figures = intents.run(wanted, silent)
+        assert (figures["known_labels"], figures["labels"], figures["draws"]) == (2, 3, 3)
+        assert figures["false_refusals"] == 0.12
+        assert figures["accuracy"] == 1.0
+        assert figures["oos_auroc"] > 0.9
+        known = 20 * (1 - figures["in_scope_refused"]) + 10 * figures["oos_recall"]
+        assert figures["open_set_accuracy"] == pytest.approx(known / 30, abs=1e-4)
+        stricter = intents.run(wanted | {"set": ["false_refusals=0.4"]}, silent)
+        assert stricter["in_scope_refused"] >= figures["in_scope_refused"]
+        assert stricter["false_refusals"] == 0.4
+
+    def test_a_share_that_leaves_no_label_unknown_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(CommandError, match=r"0\.9 of 3 labels are 3 known ones"):
+            intents.run(files(tmp_path, GOOD) | {"known_share": 0.9}, silent)
+
+    def test_a_tuned_encoder_is_measured_like_the_head(self, tmp_path: Path) -> None:
+        wanted = files(tmp_path, GOOD) | {"method": "lora", "set": ["epochs=1", "rank=2", "targets=query_value"]}
+        figures = intents.run(wanted, silent)
+        assert figures["accuracy"] == 1.0
+        assert figures["precision"] in ("int8", "fp32")
+        assert 0 < figures["trainable_parameters"] < figures["total_parameters"]
+        assert figures["total_parameters"] > 20_000_000
+        assert figures["samples_per_second"] > 0
 
     def test_the_folds_of_smp2019(self, tmp_path: Path) -> None:
         rows = [
@@ -112,6 +144,12 @@ class TestWithEncoder:
         (["--train", "a"], "Give both --train and --test"),
         (["--train", "a", "--test", "b", "--oos-valid", "c"], "give --oos as well"),
         (["--smp2019", "a", "--train", "b"], "brings its own texts"),
+        (["--smp2019", "a", "--known-share", "0.5"], "brings its own texts"),
+        (["--train", "a", "--test", "b", "--known-share", "1"], "between 0 and 1"),
+        (["--train", "a", "--test", "b", "--known-share", "0.5", "--draws", "0"], "at least 1"),
+        (["--train", "a", "--test", "b", "--known-share", "0.5", "--oos", "c"], "unknown texts from --test"),
+        (["--train", "a", "--test", "b", "--set", "epochs"], "key=value"),
+        (["--train", "a", "--test", "b", "--set", "colour=red"], "no option 'colour'"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(arguments: list[str], reason: str) -> None:

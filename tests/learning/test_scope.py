@@ -53,13 +53,19 @@ def scored(scope: Scope, ngrams: Ngrams, texts: list[str], dense: Floats) -> NDA
     return scope.scores(texts, dense, ngrams.matrix(texts), said(dense))
 
 
-TEXTS = [f"word{n} text" for n in range(400)]
+def sayings(seed: int, number: int) -> list[str]:
+    """Four words each, of thirty: texts that tell nothing of their labels."""
+    drawn = np.random.default_rng(seed).integers(0, 30, size=(number, 4))
+    return [" ".join(f"word{word}" for word in words) for words in drawn.tolist()]
+
+
+TEXTS = sayings(0, 400)
 
 
 def test_as_many_genuine_texts_are_refused_as_stated() -> None:
     for share in (0.02, 0.05, 0.2):
         scope, ngrams = fit(TEXTS, cloud(1, 400), false_refusals=share)
-        fresh = [f"fresh{n}" for n in range(4000)]
+        fresh = sayings(1, 4000)
         scores = scored(scope, ngrams, fresh, cloud(2, 4000))
         assert (scores < 0).mean() == pytest.approx(share, abs=0.035)
         assert np.median(scores) == pytest.approx(1, abs=0.15)
@@ -85,7 +91,7 @@ def test_a_wide_label_has_a_wider_boundary_than_a_narrow_one() -> None:
     step = np.eye(8, dtype=np.float32)[:2].copy()
     step[:, 6] = 0.65
     step /= np.linalg.norm(step, axis=1, keepdims=True)
-    narrow, wide = scored(scope, ngrams, ["x", "y"], step)
+    narrow, wide = scored(scope, ngrams, ["word7", "word7"], step)
     assert narrow < 0 < wide
 
 
@@ -93,7 +99,7 @@ def test_texts_that_were_learnt_set_no_scale() -> None:
     dense = np.concatenate([cloud(1, 200, noise=0.01), cloud(2, 200, noise=0.3)])
     judged = np.arange(400) >= 200
     scope, ngrams = fit(TEXTS, dense, judged=judged)
-    fresh = [f"fresh{n}" for n in range(2000)]
+    fresh = sayings(1, 2000)
     assert (scored(scope, ngrams, fresh, cloud(3, 2000, noise=0.3)) < 0).mean() == pytest.approx(0.05, abs=0.05)
 
 
@@ -168,7 +174,7 @@ def test_the_log_odds_are_those_of_the_probability(rows: list[list[float]]) -> N
 
 def test_a_text_says_the_same_alone_and_among_others() -> None:
     scope, ngrams = fit(TEXTS, cloud(1, 400))
-    fresh, dense = [f"fresh{n}" for n in range(700)], cloud(6, 700)
+    fresh, dense = sayings(1, 700), cloud(6, 700)
     together = scored(scope, ngrams, fresh, dense)
     alone = [scored(scope, ngrams, [fresh[n]], dense[n : n + 1])[0] for n in (0, 1, 499, 500, 699)]
     np.testing.assert_allclose(alone, together[[0, 1, 499, 500, 699]], atol=1e-5)
@@ -181,3 +187,20 @@ def test_sparse_similarity_is_the_cosine_of_n_grams() -> None:
     similarity = known.similarities(cloud(1, 3), ngrams.matrix(texts))
     np.testing.assert_allclose(np.diag(similarity), 1, atol=1e-5)
     assert isinstance(known.sparse, sp.csr_matrix)
+
+
+def test_a_word_that_its_label_never_used_speaks_against_a_text() -> None:
+    texts = [f"{'refund' if n % 2 else 'card'} number{n}" for n in range(400)]
+    dense = np.eye(8, dtype=np.float32)[np.arange(400) % 2]  # two labels, and the encoder sees nothing else
+    scope, ngrams = fit(texts, dense)
+    known = scope.languages["en"]
+    rows = np.eye(8, dtype=np.float32)[[0, 0, 0]]
+    matching, neither, other = scored(scope, ngrams, ["card number7", "number7", "refund number7"], rows)
+    assert matching > neither > other
+    # Half of all texts have the word, and all of its label's: its evidence is log 2, but for the prior.
+    column, one = np.array([ngrams.vocabulary.index("card")]), np.ones(1, dtype=np.float32)
+    assert known.evidence(column, one, 0, itself=False) == pytest.approx(np.log(201 / 202 * 2))
+    assert known.evidence(column, one, 0, itself=True) == pytest.approx(np.log(200 * 399 / 199 / 201), abs=1e-4)
+    assert known.evidence(column, one, 1, itself=False) == pytest.approx(np.log(2 / 202))
+    rare = np.array([ngrams.vocabulary.index("399")])
+    assert known.evidence(rare, one, 0, itself=False) == 0

@@ -31,13 +31,21 @@ _JOINTS = re.compile(r"([_.\-/]+)(?=\w|&)")
 def render(report: Report) -> str:
     """Return the report as one HTML page in the active language; every text in it is escaped."""
     tokens = (settings.BASE_DIR / TOKENS_FILE).read_text(encoding="utf-8")
-    groups = mistakes_by_cell(report)
-    linked = {(group.truth, group.said): group.anchor for group in groups}
     context = {
         "language": "zh-Hans" if (get_language() or "").startswith("zh") else get_language() or "en",
         "tokens": mark_safe(tokens),  # noqa: S308 - our own style sheet
-        "report": report,
         "heading": heading(report),
+        **context_of(report),
+    }
+    return render_to_string("learning/report.html", context)
+
+
+def context_of(report: Report) -> dict[str, Any]:
+    """Return what ``learning/report_body.html`` shows, for pages that embed a report."""
+    groups = mistakes_by_cell(report)
+    linked = {(group.truth, group.said): group.anchor for group in groups}
+    return {
+        "report": report,
         "about": about_rows(report),
         "options": [(str(name), _plain(value)) for name, value in report["about"].get("config", {}).items()],
         "tiles": tiles(report),
@@ -68,7 +76,6 @@ def render(report: Report) -> str:
         "mistakes_left_out": report["mistakes_in_all"] - len(report["mistakes"]),
         "cost_rows": cost_rows(report),
     }
-    return render_to_string("learning/report.html", context)
 
 
 def heading(report: Report) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lepton_app.learning import metrics, paired
 from lepton_app.learning.figures import Outcome
-from lepton_app.learning.gate_values import Check, Evidence, Margins, Verdict
+from lepton_app.learning.gate_values import GRAVITY, Check, Evidence, Margins, Verdict
 
 MOST_LABELS_SHOWN = 20
 _COSTLY_RESAMPLES = 400  # of figures that are computed anew for every resample
@@ -111,8 +111,12 @@ def labels(both: Both, known: AbstractSet[str], margins: Margins) -> Check:
     """Look for labels that got worse.
 
     A label's texts are those it has and those it was given; the model is right about a text when it tells rightly
-    whether the text is of the label. A regression is a loss of F1 beyond the margin and of enough texts, net. It is
-    refused when the label has enough texts and the loss is real among so many labels (McNemar, Bonferroni).
+    whether the text is of the label. A regression is a loss of F1 beyond the margin and of enough texts, net. Among
+    many labels chance makes some, so that each is tested (McNemar):
+
+    - refused: it is real even among so many labels (Bonferroni), and the label has enough texts;
+    - a person: it is real taken by itself, or the label has lost half of its F1;
+    - passed, but told: chance alone may have made it.
     """
     names = sorted(known & {*both.truths})
     before = {one["label"]: one for one in metrics.class_figures(both.truths, _answers(both.deployed))}
@@ -127,7 +131,11 @@ def labels(both: Both, known: AbstractSet[str], margins: Margins) -> Check:
         if lost - gained < margins.label_lost:
             continue
         p_value = paired.mcnemar(gained, lost)
-        is_real = p_value < margins.significance / len(names)
+        verdict: Verdict = "pass"
+        if p_value < margins.significance / len(names) and support[name] >= margins.label_rows:
+            verdict = "refuse"
+        elif p_value < margins.significance or after[name]["f1"] <= before[name]["f1"] / 2:
+            verdict = "person"
         worse.append(
             {
                 "label": name,
@@ -137,21 +145,18 @@ def labels(both: Both, known: AbstractSet[str], margins: Margins) -> Check:
                 "gained": gained,
                 "lost": lost,
                 "p_value": p_value,
-                "verdict": "refuse" if is_real and support[name] >= margins.label_rows else "person",
+                "verdict": verdict,
             }
         )
-    worse.sort(key=lambda one: (one["verdict"] != "refuse", one["after"] - one["before"]))
-    verdict: Verdict = "pass"
-    if worse:
-        verdict = "refuse" if worse[0]["verdict"] == "refuse" else "person"
+    worse.sort(key=lambda one: (-GRAVITY.index(one["verdict"]), one["after"] - one["before"]))
     figures = {
         "labels": len(names),
         "regressions": len(worse),
-        "refused": sum(one["verdict"] == "refuse" for one in worse),
+        "real": sum(one["verdict"] != "pass" for one in worse),
         "margin": margins.label_f1,
         "worst": worse[:MOST_LABELS_SHOWN],
     }
-    return Check("labels", verdict, figures)
+    return Check("labels", worse[0]["verdict"] if worse else "pass", figures)
 
 
 def label_set(candidate: Evidence, deployed: Evidence, outcomes: Sequence[Outcome], margins: Margins) -> Check:

@@ -13,7 +13,8 @@ from lepton_app.learning.figures import Outcome
 from lepton_app.learning.gate_words import sentence, title
 
 Verdict = Literal["pass", "person", "refuse"]
-_GRAVITY: tuple[Verdict, ...] = ("pass", "person", "refuse")
+# From the mildest to the gravest.
+GRAVITY: tuple[Verdict, ...] = ("pass", "person", "refuse")
 
 
 def _margin(default: float, sentence: Promise) -> Any:
@@ -30,7 +31,10 @@ class Margins:
     least_rows: int = _margin(30, _("With fewer texts to compare on, a person decides."))
     accuracy: float = _margin(0.01, _("A loss of accuracy beyond this needs a person, even where it may be chance."))
     macro_f1: float = _margin(0.02, _("A loss of macro-F1 beyond this needs a person; a real one is refused."))
-    label_f1: float = _margin(0.10, _("A loss of a label's F1 beyond this is a regression of the label."))
+    label_f1: float = _margin(
+        0.10,
+        _("A loss of a label's F1 beyond this is a regression, told in any case and weighed by whether it is real."),
+    )
     label_rows: int = _margin(20, _("A regression of a label with fewer texts needs a person and is never refused."))
     label_lost: int = _margin(3, _("So many texts of a label, net, have to be lost before it counts as a regression."))
     new_label_recall: float = _margin(0.5, _("Labels that are new and found less often than this need a person."))
@@ -141,4 +145,4 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
     >>> worst(["pass", "refuse", "person"]), worst(["pass"]), worst([])
     ('refuse', 'pass', 'person')
     """
-    return max(verdicts, key=_GRAVITY.index, default="person")
+    return max(verdicts, key=GRAVITY.index, default="person")

@@ -138,11 +138,23 @@ def _calibration(verdict: str, figures: Figures) -> str:
 def _labels(_verdict: str, figures: Figures) -> str:
     if not figures["regressions"]:
         return ngettext(
-            "%(count)s label; none lost more than %(margin)s points of F1.",
+            "%(count)s label; it lost no more than %(margin)s points of F1.",
             "%(count)s labels; none lost more than %(margin)s points of F1.",
             figures["labels"],
         ) % {"count": figures["labels"], "margin": f"{figures['margin'] * 100:g}"}
-    worse = _("; ").join(
+    real = [one for one in figures["worst"] if one["verdict"] != "pass"]
+    possible = [one for one in figures["worst"] if one["verdict"] == "pass"]
+    said = []
+    if real:
+        said.append(_("Got worse (F1): %(labels)s.") % {"labels": _regressions(real, figures["real"])})
+    if possible:
+        count = figures["regressions"] - figures["real"]
+        said.append(_("Lower, which may be chance: %(labels)s.") % {"labels": _regressions(possible, count)})
+    return " ".join(said)
+
+
+def _regressions(worst: list[Figures], count: int) -> str:
+    shown = [
         _("%(label)s from %(before)s to %(after)s on %(rows)s texts")
         % {
             "label": one["label"],
@@ -150,13 +162,9 @@ def _labels(_verdict: str, figures: Figures) -> str:
             "after": percent(one["after"]),
             "rows": one["rows"],
         }
-        for one in figures["worst"][:5]
-    )
-    return ngettext(
-        "%(count)s label got worse (F1): %(labels)s.",
-        "%(count)s labels got worse (F1): %(labels)s.",
-        figures["regressions"],
-    ) % {"count": figures["regressions"], "labels": worse + (_("; …") if figures["regressions"] > 5 else "")}
+        for one in worst[:5]
+    ]
+    return "; ".join(shown) + ("; …" if count > len(shown) else "")
 
 
 def _label_set(_verdict: str, figures: Figures) -> str:

@@ -182,6 +182,26 @@ def test_a_label_with_few_texts_needs_a_person_and_is_not_refused() -> None:
     assert named(judgement, "labels").figures["worst"][0]["p_value"] == paired.mcnemar(0, 10)
 
 
+def test_a_label_that_chance_may_have_lowered_passes_and_is_told() -> None:
+    pairs = [(truth, truth) for truth in "a" * 15 + "b" * 400 + "c" * 400]
+    deployed = [(truth, "c" if 20 <= at < 30 else said) for at, (truth, said) in enumerate(pairs)]
+    candidate = [(truth, "b" if at < 4 else said) for at, (truth, said) in enumerate(pairs)]
+    check = named(judge(evidence(candidate), evidence(deployed)), "labels")
+    assert check.verdict == "pass"
+    assert (check.figures["regressions"], check.figures["real"]) == (1, 0)
+    assert check.figures["worst"][0]["p_value"] == 0.125
+    assert "may be chance: a from 100.0 % to 84.6 % on 15 texts." in check.sentence
+
+
+def test_a_label_of_four_texts_that_is_gone_needs_a_person() -> None:
+    pairs = [(truth, truth) for truth in "a" * 4 + "b" * 400 + "c" * 400]
+    deployed = [(truth, "c" if 20 <= at < 30 else said) for at, (truth, said) in enumerate(pairs)]
+    candidate = [(truth, "b" if truth == "a" else said) for truth, said in pairs]
+    check = named(judge(evidence(candidate), evidence(deployed)), "labels")
+    assert check.verdict == "person"
+    assert check.figures["worst"][0]["p_value"] == 0.125
+
+
 def test_a_label_that_swallows_others_is_a_regression_too() -> None:
     pairs = [(truth, truth) for truth in "a" * 30 + "b" * 600]
     candidate = [(truth, "a" if 30 <= at < 70 else said) for at, (truth, said) in enumerate(pairs)]

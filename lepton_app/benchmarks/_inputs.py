@@ -7,12 +7,14 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core.management.base import CommandError
 
 from lepton_app.lib.encoder_export import ExportError, current_encoder, export_encoder
+
+T = TypeVar("T")
 
 
 def read_text(path: Path) -> str:
@@ -108,7 +110,7 @@ def rounded(figures: dict[str, Any], *, digits: int) -> dict[str, Any]:
     return {name: round(value, digits) if isinstance(value, float) else value for name, value in figures.items()}
 
 
-def spread(texts: Sequence[str], most: int) -> list[str]:
+def spread(texts: Sequence[T], most: int) -> list[T]:
     """Return at most ``most`` of the texts, evenly spread.
 
     >>> spread("abcdef", 3)

@@ -29,6 +29,7 @@ from lepton_app.learning.errors import NothingToLearn
 from lepton_app.learning.features import Floats, Weights
 from lepton_app.learning.linear import LinearConfig, fit_linear
 from lepton_app.learning.model import SERVED_PRECISION
+from lepton_app.learning.row_cache import RowCache
 from lepton_app.lib import artifacts
 from lepton_app.lib.encoding import encoder_service
 from lepton_app.lib.text_runtime import TextEncoder
@@ -110,7 +111,8 @@ def _train_head(
     fitted = named(dataset.train, config) + dataset.validation
     reporter.stage(f"Encoding {len(fitted)} texts")
     outside = _outside(dataset)
-    rows = service.encode_sync([*fitted.texts, *outside])
+    cache = RowCache(settings.DATA_DIR / "cache" / "rows", service.encoder.version, dimension=service.encoder.dimension)
+    rows = cache.rows([*fitted.texts, *outside], service.encode_sync)
     reporter.stage(f"Fitting the head on {len(fitted)} texts")
     classifier = fit_linear(
         fitted.texts,

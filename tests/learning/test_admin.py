@@ -241,36 +241,6 @@ def test_what_has_happened_is_not_changed_or_deleted_even_by_a_superuser(
 # --- steps ------------------------------------------------------------------------------------------------------------
 
 
-def test_deploy_asks_first_then_moves_the_mark(editor: Client, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployments.LinearClassifier, "load", lambda path: None)
-    old, new = ready_run(task), ready_run(task)
-    Deployment.objects.create(task=task, run=old)
-    address = reverse("admin:learning_run_deploy", args=[new.pk])
-    assert address in page(editor, "run_change", new.pk)
-    assert f"At work now: #{old.pk}." in editor.get(address).content.decode()
-    assert Deployment.objects.get(ended_at=None).run == old
-    response = editor.post(address, follow=True)
-    assert shown_messages(response) == [f"Run #{new.pk} is at work."]
-    mark = Deployment.objects.get(ended_at=None)
-    assert (mark.run, mark.deployed_by) == (new, User.objects.get())
-
-    back = reverse("admin:learning_task_roll_back", args=[task.pk])
-    assert f"At work now: #{new.pk}." in editor.get(back).content.decode()
-    response = editor.post(back, follow=True)
-    assert shown_messages(response) == [f"Run #{old.pk} is at work again."]
-    assert Deployment.objects.get(ended_at=None).run == old
-    assert Deployment.objects.count() == 3
-
-
-def test_what_cannot_be_deployed_is_not_offered_and_refused_with_the_reason(editor: Client, task: Task) -> None:
-    run = ready_run(task, status=Run.Status.FAILED)
-    address = reverse("admin:learning_run_deploy", args=[run.pk])
-    assert address not in page(editor, "run_change", run.pk)
-    response = editor.post(address, follow=True)
-    assert shown_messages(response) == [f"Run #{run.pk} is failed; only a ready run can be deployed."]
-    assert not Deployment.objects.exists()
-
-
 def test_nothing_to_roll_back_is_said(editor: Client, task: Task) -> None:
     response = editor.post(reverse("admin:learning_task_roll_back", args=[task.pk]), follow=True)
     assert shown_messages(response) == ["No earlier model of 'intent' has been deployed."]

@@ -8,6 +8,6 @@ runs         training runs and the step to work
 deployments  which model was at work from when to when
 """
 
-from lepton_app.learning.admin import deployments, labels, runs, snapshots, tasks
+from lepton_app.learning.admin import deployments, labels, runs, shadows, snapshots, tasks
 
-__all__ = ["deployments", "labels", "runs", "snapshots", "tasks"]
+__all__ = ["deployments", "labels", "runs", "shadows", "snapshots", "tasks"]

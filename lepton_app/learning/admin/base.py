@@ -25,6 +25,12 @@ STATUS_COLOURS = {
     Run.Status.RUNNING.value: "warning",
     Run.Status.READY.value: "success",
     Run.Status.FAILED.value: "danger",
+    Run.Status.CANCELLED.value: "primary",
+}
+VERDICT_COLOURS = {
+    Run.Verdict.PASS.value: "success",
+    Run.Verdict.PERSON.value: "warning",
+    Run.Verdict.REFUSE.value: "danger",
 }
 
 

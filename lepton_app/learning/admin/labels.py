@@ -19,12 +19,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from lepton_app.learning import labelling
-from lepton_app.learning.admin.base import (
-    EXCERPT_CHARS,
-    ReadOnlyAdmin,
-    count_of,
-    person_of,
-)
+from lepton_app.learning.admin.base import EXCERPT_CHARS, ReadOnlyAdmin, count_of, person_of
 from lepton_app.learning.labelling import Labelled
 from lepton_app.learning.models import Annotation, Label, Sample
 
@@ -100,7 +95,8 @@ class SampleForm(forms.ModelForm):
             limit = {"limit": labelling.MAX_TEXT_CHARS}
             raise ValidationError({"text": gettext("At most %(limit)s characters are allowed.") % limit})
         if task is not None and text.strip() and self.instance.pk is None:
-            known = Sample.objects.filter(task=task, digest=labelling.digest(text)).first()
+            digest = labelling.digest(text, cleaned.get("entity", ""))
+            known = Sample.objects.filter(task=task, digest=digest).first()
             if known is not None:
                 raise ValidationError({"text": gettext("Sample #%(number)s has this text.") % {"number": known.pk}})
         return cleaned
@@ -111,19 +107,20 @@ class SampleAdmin(ModelAdmin):
     """Texts with the label that stands. Saving adds an annotation; what was said before is kept."""
 
     form = SampleForm
-    list_display = ("excerpt", "said", "language", "task", "created_at")
-    list_filter = ("task", "language", "is_out_of_scope", ("label", LabelOfTaskFilter))
+    list_display = ("excerpt", "said", "entity", "side", "disputed", "language", "task", "created_at")
+    list_filter = ("task", "language", "is_disputed", "split", "is_out_of_scope", ("label", LabelOfTaskFilter))
     list_select_related = ("task", "label")
     list_per_page = 50
-    search_fields = ("text", "label__name")
-    search_help_text = _("Words of the text, or a label's name")
+    search_fields = ("text", "entity", "label__name")
+    search_help_text = _("Words of the text, what it is about, or a label's name")
     show_full_result_count = False
     autocomplete_fields = ("label",)
-    fields = ("task", "text", "label", "is_out_of_scope", "language", "created_at")
+    fields = ("task", "text", "entity", "label", "is_out_of_scope", "disputed", "side", "language", "created_at")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Sample | None = None) -> tuple[str, ...]:
-        """Keep the text and its task: another text is another sample."""
-        return ("task", "text", "language", "created_at") if obj is not None else ("language", "created_at")
+        """Keep the text, what it is about and its task: another text is another sample."""
+        known = ("disputed", "side", "language", "created_at")
+        return ("task", "text", "entity", *known) if obj is not None else known
 
     @display(description=_("text"), ordering="text")
     def excerpt(self, sample: Sample) -> str:
@@ -137,15 +134,29 @@ class SampleAdmin(ModelAdmin):
             return sample.label.name
         return gettext("(out of scope)") if sample.is_out_of_scope else "–"
 
+    @display(description=_("side"), ordering="split")
+    def side(self, sample: Sample) -> str:
+        """Return what the text is used for, once a training has met it."""
+        return sample.get_split_display() if sample.split else "–"
+
+    @display(description=_("disputed"), ordering="is_disputed", label={"yes": "warning"})
+    def disputed(self, sample: Sample) -> tuple[str, str] | None:
+        """Mark texts whose labels contradict each other."""
+        return ("yes", gettext("disputed")) if sample.is_disputed else None
+
     def save_model(self, request: HttpRequest, obj: Sample, form: forms.ModelForm, change: bool) -> None:
         """Add an annotation of this person; it is what sets the sample's label."""
-        if change and not form.changed_data:
+        # Saving a disputed one as it is decides the dispute.
+        if change and not form.changed_data and not obj.is_disputed:
             return
         label = obj.label.name if obj.label is not None else None
         labelling.annotate(
-            obj.task, [Labelled(obj.text, label)], source=Annotation.Source.STAFF, annotator=person_of(request)
+            obj.task,
+            [Labelled(obj.text, label, obj.entity)],
+            source=Annotation.Source.STAFF,
+            annotator=person_of(request),
         )
-        stored = Sample.objects.get(task=obj.task, digest=labelling.digest(obj.text))
+        stored = Sample.objects.get(task=obj.task, digest=labelling.digest(obj.text, obj.entity))
         obj.pk, obj._state.adding = stored.pk, False
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:

@@ -8,10 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
-from lepton_app.learning.admin.base import (
-    ReadOnlyAdmin,
-    count_of,
-)
+from lepton_app.learning.admin.base import ReadOnlyAdmin, count_of
 from lepton_app.learning.models import Run, Snapshot
 
 
@@ -23,7 +20,10 @@ class SnapshotAdmin(ReadOnlyAdmin):
     list_filter = ("task",)
     list_select_related = ("task",)
     search_fields = ("sha256",)
-    fields = ("task", "sha256", "rows", "label_count", "artifact", "created_at")
+    fields = (
+        *("task", "sha256", "rows", "label_count", "validation_rows", "holdout_rows"),
+        *("out_of_scope_rows", "disputed_rows", "artifact", "created_at"),
+    )
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Snapshot]:

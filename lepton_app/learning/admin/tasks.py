@@ -14,12 +14,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
 from lepton_app.learning import deployments, tasks
-from lepton_app.learning.admin.base import (
-    STATUS_COLOURS,
-    ConfirmedStepMixin,
-    count_of,
-    person_of,
-)
+from lepton_app.learning.admin.base import STATUS_COLOURS, ConfirmedStepMixin, count_of, person_of
 from lepton_app.learning.admin.training import TrainForm, presets
 from lepton_app.learning.models import Deployment, Label, Run, Sample, Task
 from lepton_app.lib.nudges import nudge_on_commit

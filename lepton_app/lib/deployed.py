@@ -31,9 +31,9 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
-WATCH_SECONDS = 1.0
+WATCH_SECONDS = 0.5
 # A watch that has not asked for so many of its periods counts as gone, and the callers ask again.
-_SPARED_PERIODS = 4
+_SPARED_PERIODS = 10
 
 
 class NotDeployed(Exception):

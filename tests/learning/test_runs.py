@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -414,6 +417,34 @@ def test_a_run_that_is_resumed_finds_its_workspace(task: Task, at_work: Callable
     assert finished(run).attempts == 2
     assert found == ["step 40"]
     assert not folder.exists()
+
+
+def test_a_worker_that_is_killed_in_the_middle_leaves_a_run_that_another_one_ends(
+    task: Task, at_work: Callable[[Work], None]
+) -> None:
+    run = runs.request_run(task)
+    environment = {
+        **os.environ,
+        "DATABASE_URL": settings.EMBEDDED.postgres_url(connection.settings_dict["NAME"]),
+        "REDIS_URL": settings.REDIS_URL,
+        "LEPTON_SECRET_KEY": settings.SECRET_KEY,
+        "LEPTON_DATA_DIR": str(settings.DATA_DIR),
+        "DJANGO_SETTINGS_MODULE": "lepton_app.settings",
+    }
+    command = [sys.executable, "-m", "tests.learning.dying_worker", str(run.pk)]
+    with subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "checkpoint\n"
+        run.refresh_from_db()
+        assert (run.status, run.attempts) == (Run.Status.RUNNING, 1)
+        assert runs.recover(now=timezone.now()) == []  # its heart beats
+        worker.kill()
+    assert runs.recover(now=timezone.now() + runs.SILENT_AFTER + timedelta(seconds=1)) == [run.pk]
+    found: list[str] = []
+    at_work(lambda reporter, workspace: found.append((workspace / "checkpoint").read_text()))
+    ended = finished(run)
+    assert (ended.status, ended.attempts, found) == (Run.Status.READY, 2, ["step 40"])
+    assert not workspaces.folder_of(run.pk).exists()
 
 
 # --- cancelling -------------------------------------------------------------------------------------------------------

@@ -176,6 +176,18 @@ def fit_linear(
     return replace(classifier, threshold=best_threshold(scope, classifier.scope_scores(*out_of_scope)))
 
 
+def fit_dense(
+    rows: Floats, targets: NDArray[np.int64], labels: int, *, config: LinearConfig | None = None
+) -> tuple[Floats, Floats]:
+    """Return weights ``(k, d)`` and bias ``(k,)`` of logistic regression on rows ``(n, d)`` alone, without n-grams.
+
+    ``targets`` are columns from 0 to ``labels - 1``, one a row.
+    """
+    nothing = sp.csr_matrix((len(rows), 0), dtype=np.float32)
+    parameters = _fit(_Rows(np.ascontiguousarray(rows), nothing), targets, labels, config or LinearConfig())
+    return np.ascontiguousarray(parameters[:-1].T), parameters[-1].copy()
+
+
 def _hold_outs(
     texts: Sequence[str], labels: Sequence[str], unseen: NDArray[np.bool_] | None, config: LinearConfig
 ) -> list[NDArray[np.int64]]:

@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from django.conf import settings
 
+from lepton_app.learning.cards import Card, model_card
 from lepton_app.learning.classifier import LinearClassifier
 from lepton_app.learning.config import TrainingConfig
 from lepton_app.learning.datasets import Dataset, Part, Reporter
 from lepton_app.learning.errors import NothingToLearn
 from lepton_app.learning.features import Floats, Weights
-from lepton_app.learning.linear import LinearConfig, fit_linear
+from lepton_app.learning.linear import LinearConfig, fit_dense, fit_linear
 from lepton_app.learning.model import SERVED_PRECISION
 from lepton_app.learning.row_cache import RowCache
 from lepton_app.lib import artifacts
@@ -80,11 +81,12 @@ def train(
     reporter: Reporter,
     workspace: Path,
     base: Base | None = None,
+    task: str = "",
 ) -> Trained:
     """Train as configured, publish under ``root``, and return what was published.
 
-    ``workspace`` is the run's own folder: a second call with the same one goes on from its checkpoint. Raises
-    ``NothingToLearn``, ``BaseUnusable``, what the reporter raises, ``ArtifactError``, ``ExportError`` and ``OSError``;
+    ``task`` names the task on the model card. ``workspace`` is the run's own folder: a second call with the same one
+    goes on from its checkpoint. Raises ``NothingToLearn``, ``BaseUnusable``, what the reporter raises, ``ArtifactError``, ``ExportError`` and ``OSError``;
     then nothing has been published that a run would be pointed to.
     """
     base = base or Base()
@@ -92,7 +94,9 @@ def train(
     if config.method == "pretrain":
         from lepton_app.learning.tuning.pretraining import pretrain
 
-        encoder, figures = pretrain(dataset, config, root=root, reporter=reporter, workspace=workspace, base=base)
+        encoder, figures = pretrain(
+            dataset, config, root=root, reporter=reporter, workspace=workspace, base=base, task=task
+        )
         return Trained(None, encoder, {**figures, "fit_seconds": round(time.perf_counter() - started, 1)})
     if len(dataset.labels) < 2:
         raise NothingToLearn("A classifier needs at least two labels with texts. Label texts of another one.")
@@ -100,7 +104,7 @@ def train(
         path, figures = _train_head(dataset, config, root, reporter, base)
         encoder_path = None
     else:
-        path, encoder_path, figures = _tune(dataset, config, root, reporter, workspace, base)
+        path, encoder_path, figures = _tune(dataset, config, root, reporter, workspace, base, task)
     return Trained(path, encoder_path, {**figures, "fit_seconds": round(time.perf_counter() - started, 1)})
 
 
@@ -133,7 +137,13 @@ def _train_head(
 
 
 def _tune(
-    dataset: Dataset, config: TrainingConfig, root: Path, reporter: Reporter, workspace: Path, base: Base
+    dataset: Dataset,
+    config: TrainingConfig,
+    root: Path,
+    reporter: Reporter,
+    workspace: Path,
+    base: Base,
+    task: str,
 ) -> tuple[Path, Path, dict[str, Any]]:
     import torch
 
@@ -196,7 +206,7 @@ def _tune(
         judged=_only(dataset.validation, known),
         fitted=_thinned(part, MOST_COMPARED),
         lineage=lineage,
-        card=_card(config, figures, dataset),
+        card=_card(task, config, figures, dataset, encoder),
         reporter=reporter,
         fit=lambda chosen, rows: fit_linear(chosen.texts, chosen.labels, rows, encoder_version="draft", config=settled),
     )
@@ -325,14 +335,9 @@ def _first_head(
 ) -> Any:
     """Return a linear layer ``(k, d)`` fitted on the encoder's rows as they are; rows of ``kept`` labels stand."""
     import torch
-    from sklearn.linear_model import LogisticRegression
 
     rows = encoder.rows(train.tokens, bf16=bf16)
-    targets = np.array(train.targets)
-    fitted = LogisticRegression(C=20.0, max_iter=200, tol=1e-3).fit(rows, targets)
-    weight, bias = fitted.coef_, fitted.intercept_
-    if len(labels) == 2:  # scikit-learn keeps one row for two labels
-        weight, bias = np.concatenate([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
+    weight, bias = fit_dense(rows, np.array(train.targets), len(labels))
     if kept is not None:
         place_of = {label: place for place, label in enumerate(kept.labels)}
         for row, label in enumerate(labels):
@@ -373,8 +378,10 @@ def _adapters_of(encoders: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _card(config: TrainingConfig, figures: dict[str, Any], dataset: Dataset) -> str:
-    return f"# {config.method}\n"
+def _card(task: str, config: TrainingConfig, figures: dict[str, Any], dataset: Dataset, encoder: TorchEncoder) -> str:
+    """Return the model card that lies with the adapter; what the hold-out says comes later, with the report."""
+    rows = {"training": len(dataset.train), "validation": len(dataset.validation), "hold-out": len(dataset.holdout)}
+    return model_card(Card(task, config, dataset.labels, encoder.name, rows, figures))
 
 
 def _samples(points: Sequence[Any], number: int) -> float:

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from lepton_app.learning.classifier import LinearClassifier
 from lepton_app.learning.errors import NothingToLearn
 from lepton_app.learning.features import Floats, Ngrams, Weights
-from lepton_app.learning.linear import LinearConfig, fit_linear, minimise
+from lepton_app.learning.linear import LinearConfig, fit_dense, fit_linear, minimise
 from lepton_app.learning.scope import best_threshold
 
 OPENINGS = ("please", "hello", "hi there", "hey", "quick question", "sorry", "um", "listen", "excuse me", "so")
@@ -198,3 +198,14 @@ def test_minimise_finds_the_least_of_a_stretched_bowl() -> None:
 
     found = minimise(bowl, np.zeros(3, dtype=np.float32), tolerance=1e-5, iterations=100)
     np.testing.assert_allclose(found, goal, atol=1e-4)
+
+
+def test_a_fit_without_ngrams_tells_labels_apart() -> None:
+    generator = np.random.default_rng(4)
+    centres = np.eye(3, 8, dtype=np.float32)
+    targets = np.arange(60) % 3
+    rows = (centres[targets] + 0.1 * generator.standard_normal((60, 8))).astype(np.float32)
+    weight, bias = fit_dense(rows, targets, 3)
+    assert weight.shape == (3, 8)
+    assert bias.shape == (3,)
+    assert ((rows @ weight.T + bias).argmax(axis=1) == targets).all()

@@ -92,7 +92,8 @@ def publish_tuned(
     ``fit(part, rows)`` fits a classifier on rows; it is asked twice, to compare int8 and fp32 on the ``judged`` texts,
     which the encoder has not learnt. ``origin`` says what it was tuned from, ``lineage`` holds the adapters that were
     merged before, ``card`` is the model card. ``measured`` has ``served_precision``, ``fp32_accuracy``,
-    ``int8_accuracy``, ``probability_shift`` (largest mean difference of probabilities, int8 to fp32) and ``rows``.
+    ``int8_accuracy``, ``probability_shift`` (int8 to fp32), ``torch_shift`` (what is served to what was trained; the
+    mean over texts of the largest difference of a probability) and ``torch_agreement`` (share of equal labels).
     """
     measured: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="tuned-") as scratch:
@@ -104,10 +105,11 @@ def publish_tuned(
         prompt = adapted.encoder.prompt.detach().numpy() if adapted.encoder.prompt is not None else None
         encoder = adapted.merged()
         write_merged(encoder, merged_folder)
+        trained = encoder.rows(encoder.tokenise(judged.texts)) if len(judged) else None
 
         def measure(draft: Path) -> Mapping[str, Any]:
             reporter.stage("Comparing int8 with fp32")
-            measured.update(compare_precisions(draft, encoder.max_length, fitted, judged, fit))
+            measured.update(compare_precisions(draft, encoder.max_length, fitted, judged, fit, trained))
             return {SERVED_PRECISION: measured["served_precision"], "lineage": len(lineage), "adapter": ADAPTER_FOLDER}
 
         def write(folder: Path) -> None:
@@ -121,9 +123,11 @@ def publish_tuned(
     return path, measured
 
 
-def compare_precisions(draft: Path, max_length: int, fitted: Part, judged: Part, fit: Any) -> dict[str, Any]:
+def compare_precisions(
+    draft: Path, max_length: int, fitted: Part, judged: Part, fit: Any, trained: Rows | None
+) -> dict[str, Any]:
     """Fit a head on rows of either precision and say which to serve; int8 where there is nothing to judge."""
-    if not len(judged):
+    if not len(judged) or trained is None:
         return {"served_precision": "int8"}
     accuracy: dict[str, float] = {}
     probabilities: dict[str, NDArray[np.float64]] = {}
@@ -135,13 +139,23 @@ def compare_precisions(draft: Path, max_length: int, fitted: Part, judged: Part,
         said = [classifier.labels[column] for column in found.argmax(axis=1).tolist()]
         accuracy[precision] = float(np.mean([one == other for one, other in zip(said, judged.labels, strict=True)]))
         probabilities[precision] = found
-    shift = float(np.abs(probabilities["int8"] - probabilities["fp32"]).max(axis=1).mean())
+        if precision == "fp32":
+            probabilities["torch"] = classifier.probabilities(judged.texts, trained)
+    before = probabilities["torch"].argmax(axis=1)
+    served: Precision = "int8" if accuracy["int8"] >= accuracy["fp32"] - MOST_LOST else "fp32"
     return {
-        "served_precision": "int8" if accuracy["int8"] >= accuracy["fp32"] - MOST_LOST else "fp32",
+        "served_precision": served,
         "fp32_accuracy": round(accuracy["fp32"], 4),
         "int8_accuracy": round(accuracy["int8"], 4),
-        "probability_shift": round(shift, 4),
+        "probability_shift": _shift(probabilities["int8"], probabilities["fp32"]),
+        "torch_agreement": round(float(np.mean(probabilities[served].argmax(axis=1) == before)), 4),
+        "torch_shift": _shift(probabilities[served], probabilities["torch"]),
     }
+
+
+def _shift(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return the mean over texts of the largest difference of a probability."""
+    return round(float(np.abs(one - other).max(axis=1).mean()), 6)
 
 
 def draft_rows(draft: Path, precision: Precision, max_length: int, texts: Sequence[str]) -> Rows:

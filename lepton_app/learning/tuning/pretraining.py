@@ -16,6 +16,7 @@ import torch
 from django.conf import settings
 from torch import Tensor, nn
 
+from lepton_app.learning.cards import Card, model_card
 from lepton_app.learning.config import TrainingConfig
 from lepton_app.learning.datasets import Dataset, Part, Point, Reporter
 from lepton_app.learning.errors import NothingToLearn
@@ -48,7 +49,14 @@ class _Guesser(nn.Module):
 
 
 def pretrain(
-    dataset: Dataset, config: TrainingConfig, *, root: Path, reporter: Reporter, workspace: Path, base: Base
+    dataset: Dataset,
+    config: TrainingConfig,
+    *,
+    root: Path,
+    reporter: Reporter,
+    workspace: Path,
+    base: Base,
+    task: str = "",
 ) -> tuple[Path, dict[str, Any]]:
     """Publish the encoder adapted to the training texts and the texts out of scope; return its folder and figures.
 
@@ -92,7 +100,7 @@ def pretrain(
         judged=Part(),
         fitted=Part(),
         lineage=lineage,
-        card="# pretrain\n",
+        card=model_card(Card(task, config, (), encoder.name, {"training": len(texts)}, figures)),
         reporter=reporter,
         fit=None,
     )

@@ -59,6 +59,11 @@ def test_a_method_learns_and_exports_what_it_learnt(
     assert figures["samples_per_second"] > 0
     assert figures["served_precision"] in ("int8", "fp32")
     assert (figures["int8_accuracy"] >= figures["fp32_accuracy"] - 0.003) == (figures["served_precision"] == "int8")
+    assert figures["torch_agreement"] >= 0.9
+    assert 0 <= figures["torch_shift"] < 0.2
+    card = (found.encoder / "adapter" / "README.md").read_text()
+    assert "library_name: peft" in card or method in ("prompt", "full")
+    assert not any(text in card for text in dataset.train.texts if " " in text)
     meta = artifacts.peek(found.encoder).meta
     assert meta["served_precision"] == figures["served_precision"]
     assert meta["parity"]["min_cosine_fp32"] > 0.9999

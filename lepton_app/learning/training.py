@@ -86,7 +86,8 @@ def train(
     """Train as configured, publish under ``root``, and return what was published.
 
     ``task`` names the task on the model card. ``workspace`` is the run's own folder: a second call with the same one
-    goes on from its checkpoint. Raises ``NothingToLearn``, ``BaseUnusable``, what the reporter raises, ``ArtifactError``, ``ExportError`` and ``OSError``;
+    goes on from its checkpoint. Raises ``NothingToLearn``, ``BaseUnusable``, what the reporter raises,
+    ``ArtifactError``, ``ExportError`` and ``OSError``;
     then nothing has been published that a run would be pointed to.
     """
     base = base or Base()

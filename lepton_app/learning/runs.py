@@ -26,13 +26,12 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from lepton_app.learning import bases, claims, snapshots, workspaces
+from lepton_app.learning import bases, claims, measuring, snapshots, workspaces
 from lepton_app.learning.claims import Claim
 from lepton_app.learning.classifier import CLASSIFIER_FORMAT_VERSION
 from lepton_app.learning.config import TrainingConfig, configured
-from lepton_app.learning.datasets import Dataset
 from lepton_app.learning.errors import LearningError, NothingNew, RunCancelled, RunEnded, RunLost
-from lepton_app.learning.models import Deployment, Run, Snapshot, Task
+from lepton_app.learning.models import Run, Snapshot, Task
 from lepton_app.learning.progress import RowReporter
 from lepton_app.learning.trackers import Tracker, trackers_of
 from lepton_app.lib import artifacts
@@ -40,7 +39,7 @@ from lepton_app.lib.encoder_export import source_key
 from lepton_app.lib.encoding import EncoderMissing, encoder_service
 
 if TYPE_CHECKING:
-    from lepton_app.learning.training import Trained
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -192,6 +191,7 @@ def _work(run: Run, claim: Claim, progress: Progress, published: list[Path]) -> 
             reporter=reporter,
             workspace=workspace,
             base=bases.base_of(run),
+            task=run.task.name,
         )
         published += [path for path in (trained.classifier, trained.encoder) if path is not None]
         reporter.flush()
@@ -204,7 +204,7 @@ def _work(run: Run, claim: Claim, progress: Progress, published: list[Path]) -> 
             **{name: value for name, value in trained.figures.items() if not isinstance(value, list | tuple)},
         }
         if trained.classifier is not None:
-            _measure(run, dataset, trained, reporter, published)
+            measuring.measure_and_judge(run, dataset, trained, config, reporter, published)
         _tell(trackers, run.metrics)
     finally:
         for tracker in trackers:
@@ -218,36 +218,6 @@ def _work(run: Run, claim: Claim, progress: Progress, published: list[Path]) -> 
         "verdict": run.verdict,
         "gate": run.gate,
     }
-
-
-def _measure(run: Run, dataset: Dataset, trained: Trained, reporter: RowReporter, published: list[Path]) -> None:
-    """Measure the exported model on the hold-out, keep the report, and ask the gate; sets the run's fields."""
-    from lepton_app.learning import gate
-    from lepton_app.learning.evaluation import headline, measure, save_report
-    from lepton_app.learning.model import load_model
-
-    assert trained.classifier is not None
-    reporter.stage(gettext("Measuring on %(count)s texts that were held out") % {"count": len(dataset.holdout)})
-    model = load_model(settings.ARTIFACTS_DIR, run.artifact, run.encoder_artifact)
-    try:
-        report = measure(
-            model,
-            dataset,
-            artifact=trained.classifier,
-            figures=trained.figures,
-            history=reporter.history,  # type: ignore[arg-type]  # the points as JSON, with their stage
-            about={"run": run.pk, "task": run.task.name, "method": run.method, "config": run.config},
-        )
-    finally:
-        model.close()
-    path = save_report(report, settings.ARTIFACTS_DIR)
-    published.append(path)
-    run.report_artifact = path.name
-    run.metrics |= headline(report)
-    reporter.stage(gettext("Asking the gate"))
-    at_work = Deployment.objects.filter(task=run.task, ended_at__isnull=True).select_related("run__snapshot").first()
-    judgement = gate.compare(run, at_work.run if at_work is not None else None)
-    run.verdict, run.gate = judgement.verdict, dict(judgement.as_json())
 
 
 def _tell(trackers: list[Tracker], figures: Mapping[str, Any]) -> None:

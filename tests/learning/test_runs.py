@@ -19,7 +19,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
-from lepton_app.learning import claims, deployments, runs, snapshots, training, workspaces
+from lepton_app.learning import claims, deployments, measuring, runs, snapshots, training, workspaces
 from lepton_app.learning.config import TrainingConfig
 from lepton_app.learning.datasets import Dataset, Reporter
 from lepton_app.learning.errors import BadConfiguration, BaseUnusable, LearningError, NothingNew, RunEnded
@@ -370,13 +370,13 @@ def test_a_worker_that_loses_its_run_at_the_very_end_takes_its_artifacts_back(
     task: Task, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = runs.request_run(task)
-    real = runs._measure
+    real = measuring.measure_and_judge
 
     def measure(*args: Any) -> None:
         real(*args)
         Run.objects.filter(pk=run.pk).update(attempts=2)
 
-    monkeypatch.setattr(runs, "_measure", measure)
+    monkeypatch.setattr(measuring, "measure_and_judge", measure)
     assert runs.execute(run.pk)
     run.refresh_from_db()
     assert (run.status, run.artifact) == (Run.Status.RUNNING, "")
@@ -481,13 +481,13 @@ def test_a_run_that_is_cancelled_in_its_last_moment_does_not_become_ready(
     task: Task, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = runs.request_run(task)
-    real = runs._measure
+    real = measuring.measure_and_judge
 
     def measure(*args: Any) -> None:
         real(*args)
         runs.cancel(run)
 
-    monkeypatch.setattr(runs, "_measure", measure)
+    monkeypatch.setattr(measuring, "measure_and_judge", measure)
     assert finished(run).status == Run.Status.CANCELLED
     assert kinds(root) == {"encoder", "snapshot"}
 

@@ -328,6 +328,7 @@ UNFOLD: dict[str, Any] = {
                         "admin:learning_deployment_changelist",
                         "learning.view_deployment",
                     ),
+                    _link(_("Shadows"), "compare_arrows", "admin:learning_shadow_changelist", "learning.view_shadow"),
                 ],
             },
             {

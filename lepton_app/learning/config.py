@@ -206,8 +206,8 @@ def _allowed(about: Mapping[str, Any]) -> str:
         return " | ".join(about["enum"])
     if about.get("type") == "boolean":
         return "true | false"
-    low = f"≥ {about['minimum']:g}" if "minimum" in about else ""
+    low = f"≥ {about['minimum']:.12g}" if "minimum" in about else ""
     low = f"> {about['exclusiveMinimum']:g}" if "exclusiveMinimum" in about else low
-    high = f"≤ {about['maximum']:g}" if "maximum" in about else ""
+    high = f"≤ {about['maximum']:.12g}" if "maximum" in about else ""
     high = f"< {about['exclusiveMaximum']:g}" if "exclusiveMaximum" in about else high
     return ", ".join(part for part in (low, high) if part) or "text"

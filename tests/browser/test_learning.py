@@ -251,6 +251,7 @@ def test_no_page_of_learning_scrolls_sideways(root: Path, open_page: OpenPage, w
         reverse("admin:learning_run_deploy", args=[ready.pk]),
     ):
         page = open_page(address, width=width, locale=locale)
+        expect(page.locator(".learn").first).to_be_visible()
         for summary in page.locator(".learn summary").all():
             if summary.is_visible():
                 summary.click()

@@ -357,9 +357,9 @@ def test_where_two_models_differ_is_listed_with_both_answers_and_filtered(
     address = reverse("admin:learning_disagreement_changelist")
     assert f"{address}?shadow__id__exact={shadow.pk}" in listed
     text = editor.get(address).content.decode()
-    assert "card · 91.0 %" in text
-    assert "(out of scope) · 91.0 %" in text
-    assert "fees · 55.0 %" in text
+    assert "card · 91.0\u00a0%" in text
+    assert "(out of scope) · 91.0\u00a0%" in text
+    assert "fees · 55.0\u00a0%" in text
     assert "&lt;b&gt;lost" in text
     filtered = editor.get(address, {"candidate_label": "fees"}).content.decode()
     assert "&lt;b&gt;lost" in filtered
@@ -377,3 +377,9 @@ def test_a_shadow_asks_for_the_right_to_deploy(sign_in: SignIn, ready: Callable[
         assert url(name, run) not in client.get(url("change", run)).content.decode()
         assert client.post(url(name, run)).status_code == 403
     assert not Shadow.objects.exists()
+
+
+def test_a_check_of_an_earlier_version_is_shown_as_it_was_kept(editor: Client, ready: Callable[..., Run]) -> None:
+    check = {"name": "size", "verdict": "pass", "figures": {"old": 1}, "sentence": "Twice as large."}
+    run = ready(gate={"verdict": "pass", "against": None, "checks": [check]})
+    assert "Twice as large." in editor.get(url("change", run)).content.decode()

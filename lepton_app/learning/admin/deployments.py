@@ -19,7 +19,7 @@ class DeploymentAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "state", "verdict_badge", "excerpt", "deployed_at", "ended_at", "deployed_by")
     list_filter = ("task", "verdict")
     list_select_related = ("task", "run", "deployed_by")
-    fields = ("task", "run", "verdict_badge", "reason", "deployed_by", "deployed_at", "ended_at")
+    fields = ("task", "run", "verdict", "reason", "deployed_by", "deployed_at", "ended_at")
     readonly_fields = fields
 
     @display(description=_("state"), label={"now": "success", "ended": "info"})

@@ -115,11 +115,11 @@ class SampleAdmin(ModelAdmin):
     search_help_text = _("Words of the text, what it is about, or a label's name")
     show_full_result_count = False
     autocomplete_fields = ("label",)
-    fields = ("task", "text", "entity", "label", "is_out_of_scope", "disputed", "side", "language", "created_at")
+    fields = ("task", "text", "entity", "label", "is_out_of_scope", "is_disputed", "side", "language", "created_at")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Sample | None = None) -> tuple[str, ...]:
         """Keep the text, what it is about and its task: another text is another sample."""
-        known = ("disputed", "side", "language", "created_at")
+        known = ("is_disputed", "side", "language", "created_at")
         return ("task", "text", "entity", *known) if obj is not None else known
 
     @display(description=_("text"), ordering="text")

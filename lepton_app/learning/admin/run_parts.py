@@ -136,6 +136,7 @@ class CheckShown:
     """One check of the gate with its figures, each as a name and a value."""
 
     check: Check
+    sentence: str
     icon: str
     verdict: str
     figures: list[tuple[str, str]]
@@ -158,8 +159,14 @@ def gate_of(run: Run) -> GateShown | None:
         return None
     judgement = Judgement.from_json(run.gate)
     checks = [
-        CheckShown(check, VERDICT_ICONS[check.verdict], str(Run.Verdict(check.verdict).label), _flat(check.figures))
-        for check in judgement.checks
+        CheckShown(
+            check,
+            _sentence(check, kept.get("sentence", "")),
+            VERDICT_ICONS[check.verdict],
+            str(Run.Verdict(check.verdict).label),
+            _flat(check.figures),
+        )
+        for check, kept in zip(judgement.checks, run.gate["checks"], strict=True)
     ]
     return GateShown(
         run.verdict, str(Run.Verdict(run.verdict).label), VERDICT_ICONS[run.verdict], judgement.against, checks
@@ -192,6 +199,14 @@ def card_of(run: Run) -> Path | None:
         if name and path.is_file():
             return Path(path)
     return None
+
+
+def _sentence(check: Check, kept: str) -> str:
+    """Return what the check found; as it was kept, where its figures are those of an earlier version."""
+    try:
+        return check.sentence
+    except (KeyError, TypeError, ValueError):
+        return kept
 
 
 def _stage_of(run: Run) -> str:

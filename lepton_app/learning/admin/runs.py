@@ -37,14 +37,14 @@ class RunAdmin(RunStepsMixin, ReadOnlyAdmin):
     """Training runs, their state and their figures; a ready one can be deployed or run beside the model at work."""
 
     list_display = (
-        *("number", "task", "status_badge", "at_work", "accuracy", "verdict_badge", "method", "step"),
+        *("number", "task", "status_badge", "at_work", "accuracy", "verdict_badge", "method"),
         *("requested_by", "created_at", "took"),
     )
     list_display_links = ("number",)
     list_filter = ("task", "status", "method", "verdict")
     list_select_related = ("task", "requested_by")
     readonly_fields = (
-        *("task", "status_badge", "method", "snapshot_link", "base_link", "learnt", "card_link"),
+        *("task", "status", "method", "snapshot_link", "base_link", "learnt", "card_link"),
         *("requested_by", "created_at", "started_at", "finished_at", "took"),
         *("metrics_tables", "artifact", "encoder_artifact", "heartbeat_at"),
     )
@@ -58,12 +58,13 @@ class RunAdmin(RunStepsMixin, ReadOnlyAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> list[tuple[Any, dict[str, Any]]]:
         """Fold the figures where the report shows them better."""
         folded = ["collapse"] if obj is not None and obj.report_artifact else []
-        about = ["task", "status_badge", "method", "snapshot_link", "base_link", "learnt", "card_link"]
+        about = ["task", "status", "method", "snapshot_link", "base_link", "learnt", "card_link"]
         when = ["requested_by", "created_at", "started_at", "finished_at", "took"]
         files = ["artifact", "encoder_artifact", "heartbeat_at"]
+        figures = [(_("Figures"), {"fields": ["metrics_tables"], "classes": folded})] if obj and obj.metrics else []
         return [
             (None, {"fields": [*about, *when]}),
-            (_("Figures"), {"fields": ["metrics_tables"], "classes": folded}),
+            *figures,
             (_("On the disk"), {"fields": files, "classes": ["collapse"]}),
         ]
 

@@ -30,7 +30,7 @@ class ShadowAdmin(ReadOnlyAdmin):
     list_filter = ("task",)
     list_select_related = ("task", "run", "started_by")
     fields = (
-        *("task", "run_link", "state", "agreement", "compared", "differing", "dropped"),
+        *("task", "run_link", "agreement", "compared", "differing", "dropped"),
         *("started_by", "started_at", "ended_at"),
     )
     readonly_fields = fields
@@ -127,4 +127,4 @@ class DisagreementAdmin(ReadOnlyAdmin):
 
 
 def _said(label: str, confidence: float) -> str:
-    return f"{label or gettext('(out of scope)')} · {confidence * 100:.1f} %"
+    return f"{label or gettext('(out of scope)')} · {confidence * 100:.1f}\u00a0%"

@@ -256,6 +256,9 @@ def test_no_page_of_learning_scrolls_sideways(root: Path, open_page: OpenPage, w
             if summary.is_visible():
                 summary.click()
         page.wait_for_function(FITS, arg=width)
+        if address == reverse("admin:learning_run_change", args=[ready.pk]):
+            page.locator("a[href='#cell-0-1']").last.click()
+            expect(page.locator("#cell-0-1")).to_be_in_viewport()
         page.context.close()
 
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from lepton_app.learning import deployments, runs
 from lepton_app.learning.labelling import Labelled, annotate
-from lepton_app.learning.models import Annotation, Deployment, Label, Run, Sample, Snapshot, Task
+from lepton_app.learning.models import Annotation, Deployment, Disagreement, Label, Run, Sample, Shadow, Snapshot, Task
 from lepton_app.learning.tasks import execute_run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
@@ -45,6 +45,7 @@ def staff(client: Client) -> Callable[..., Client]:
 def editor(staff: Any) -> Client:
     return staff(
         *(f"view_{model}" for model in ("task", "label", "sample", "annotation", "snapshot", "run", "deployment")),
+        *("view_shadow", "view_disagreement"),
         *("add_sample", "change_sample", "add_label", "change_label", "add_run", "deploy_run"),
     )
 
@@ -80,7 +81,10 @@ def shown_messages(response: Any) -> list[str]:
 # --- lists ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["task", "label", "sample", "annotation", "snapshot", "run", "deployment"])
+@pytest.mark.parametrize(
+    "name",
+    ["task", "label", "sample", "annotation", "snapshot", "run", "deployment", "shadow", "disagreement"],
+)
 def test_a_list_costs_as_many_queries_with_one_row_as_with_many(
     editor: Client, task: Task, name: str, django_assert_max_num_queries: Any, django_assert_num_queries: Any
 ) -> None:
@@ -90,6 +94,10 @@ def test_a_list_costs_as_many_queries_with_one_row_as_with_many(
         snapshot = Snapshot.objects.create(task=other, sha256=f"{number:064}", artifact="a", rows=2, label_count=2)
         run = ready_run(other, snapshot=snapshot, requested_by=User.objects.get())
         Deployment.objects.create(task=other, run=run, deployed_by=User.objects.get())
+        shadow = Shadow.objects.create(task=other, run=run, started_by=User.objects.get(), disagreed=1)
+        Disagreement.objects.create(
+            shadow=shadow, text="x", deployed_run=run, deployed_confidence=0.5, candidate_confidence=0.5
+        )
 
     rows(0)
     address = reverse(f"admin:learning_{name}_changelist")
@@ -173,6 +181,31 @@ def test_saving_a_sample_adds_an_annotation_and_keeps_the_old_one(editor: Client
     assert sample.is_out_of_scope
     assert sample.label_id is None
     assert sample.annotations.count() == 3
+
+
+def test_a_dispute_is_found_and_decided_by_saving_the_sample_as_it_is(editor: Client, task: Task) -> None:
+    label_some(task, 2)
+    sample = Sample.objects.get(text="text 0")
+    Sample.objects.filter(pk=sample.pk).update(is_disputed=True)
+    disputed = page(editor, "sample_changelist", query="?is_disputed__exact=1")
+    assert ("text 0" in disputed, "text 1" in disputed) == (True, False)
+    address = reverse("admin:learning_sample_change", args=[sample.pk])
+    assert editor.post(address, {"label": sample.label_id}).status_code == 302
+    sample.refresh_from_db()
+    assert (sample.is_disputed, sample.label.name if sample.label else None) == (False, "label 0")
+    assert sample.annotations.first().source == Annotation.Source.STAFF
+
+
+def test_one_text_about_two_things_is_two_samples(editor: Client, task: Task) -> None:
+    up, down = (Label.objects.create(task=task, name=name) for name in ("up", "down"))
+    address = reverse("admin:learning_sample_add")
+    given = {"task": task.pk, "text": "SpiceJet falls as IndiGo gains"}
+    assert editor.post(address, given | {"entity": "IndiGo", "label": up.pk}).status_code == 302
+    assert editor.post(address, given | {"entity": "SpiceJet", "label": down.pk}).status_code == 302
+    again = editor.post(address, given | {"entity": " spicejet ", "label": up.pk})
+    assert "has this text." in again.content.decode()
+    assert set(Sample.objects.values_list("entity", "label__name")) == {("IndiGo", "up"), ("SpiceJet", "down")}
+    assert "SpiceJet" in page(editor, "sample_changelist", query="?q=spicejet")
 
 
 def test_a_new_sample_is_stored_with_its_annotation(editor: Client, task: Task) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import F, FloatField, QuerySet
 from django.db.models.functions import Cast, NullIf
@@ -16,6 +18,8 @@ from unfold.decorators import display
 
 from lepton_app.learning.admin.base import EXCERPT_CHARS, ReadOnlyAdmin
 from lepton_app.learning.models import Disagreement, Shadow
+
+_MOST_SHADOWS = 50
 
 
 @admin.register(Shadow)
@@ -81,13 +85,22 @@ class ShadowAdmin(ReadOnlyAdmin):
         return format_html('<a href="{}">{}</a>', address, f"{shadow.disagreed:,}")
 
 
+class ShadowFilter(admin.RelatedFieldListFilter):
+    """The newest shadows that differed from the model at work, read with their tasks in one query."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return number and name of each."""
+        found = Shadow.objects.filter(disagreed__gt=0).select_related("task").order_by("-pk")[:_MOST_SHADOWS]
+        return [(str(shadow.pk), str(shadow)) for shadow in found]
+
+
 @admin.register(Disagreement)
 class DisagreementAdmin(ReadOnlyAdmin):
     """Live texts, personal data masked, of which the candidate said something else than the model at work."""
 
     list_display = ("excerpt", "deployed_says", "candidate_says", "shadow", "created_at")
     list_filter = (
-        ("shadow", admin.RelatedOnlyFieldListFilter),
+        ("shadow", ShadowFilter),
         ("deployed_label", admin.AllValuesFieldListFilter),
         ("candidate_label", admin.AllValuesFieldListFilter),
     )

@@ -82,7 +82,9 @@ class TrainForm(forms.Form):
         )
         self._options = options()
         for option in self._options:
-            self.fields[PREFIX + option.name] = _field_of(option)
+            field = _field_of(option)
+            field.widget.attrs["aria-describedby"] = f"id_{PREFIX}{option.name}_helptext"
+            self.fields[PREFIX + option.name] = field
 
     @property
     def chosen(self) -> str:

@@ -194,9 +194,9 @@ def test_a_word_that_its_label_never_used_speaks_against_a_text() -> None:
     dense = np.eye(8, dtype=np.float32)[np.arange(400) % 2]  # two labels, and the encoder sees nothing else
     scope, ngrams = fit(texts, dense)
     known = scope.languages["en"]
-    rows = np.eye(8, dtype=np.float32)[[0, 0, 0]]
-    matching, neither, other = scored(scope, ngrams, ["card number7", "number7", "refund number7"], rows)
-    assert matching > neither > other
+    rows = np.eye(8, dtype=np.float32)[[0, 0]]
+    matching, other = scored(scope, ngrams, ["card number", "refund number"], rows)
+    assert matching > 0 > other
     # Half of all texts have the word, and all of its label's: its evidence is log 2, but for the prior.
     column, one = np.array([ngrams.vocabulary.index("card")]), np.ones(1, dtype=np.float32)
     assert known.evidence(column, one, 0, itself=False) == pytest.approx(np.log(201 / 202 * 2))

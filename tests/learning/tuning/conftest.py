@@ -36,7 +36,7 @@ def part_of(*labels: str, number: int, start: int = 0) -> Part:
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an encoder that can be tuned in a second."""
     import torch
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from transformers import BertConfig, BertModel, BertTokenizer
 
     from lepton_app.learning.tuning.encoders import TorchEncoder
     from lepton_app.learning.tuning.exporting import write_merged
@@ -46,7 +46,7 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = sorted({word for known in WORDS.values() for word in known})
     vocabulary = folder / "vocab.txt"
     vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *words]))
-    tokeniser = BertTokenizerFast(vocab=str(vocabulary), model_max_length=64)
+    tokeniser = BertTokenizer(vocab=str(vocabulary), model_max_length=64)
     torch.manual_seed(3)
     config = BertConfig(
         vocab_size=len(tokeniser),

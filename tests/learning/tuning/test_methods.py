@@ -91,7 +91,7 @@ def test_the_adapter_is_one_that_peft_loads_by_itself(
     found, _ = trained_with(method, tiny_encoder, dataset, tmp_path, epochs=2)
     assert found.encoder is not None
     model = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(tiny_encoder), str(found.encoder / "adapter"))
-    assert {key.value for key in [model.peft_config["default"].peft_type]} == {method.upper()}
+    assert model.peft_config["default"].peft_type == method.upper()
     plain = load_encoder(tiny_encoder, max_length=48)
     alone = TorchEncoder(tiny_encoder, plain.tokeniser, model, "mean", 48)
     texts = list(dataset.validation.texts[:20])
@@ -100,7 +100,7 @@ def test_the_adapter_is_one_that_peft_loads_by_itself(
     served = TextEncoder(found.encoder, precision="fp32").encode(texts)
     np.testing.assert_allclose(rows, served, atol=2e-4)
     untouched = plain.rows(plain.tokenise(texts))
-    assert np.abs(untouched - served).max() > 0.01
+    assert np.abs(untouched - served).max() > 20 * np.abs(rows - served).max(), "as good without the adapter"
 
 
 def test_adalora_ends_at_its_budget_with_ranks_that_differ(

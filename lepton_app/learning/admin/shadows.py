@@ -88,7 +88,7 @@ class ShadowAdmin(ReadOnlyAdmin):
 class ShadowFilter(admin.RelatedFieldListFilter):
     """The newest shadows that differed from the model at work, read with their tasks in one query."""
 
-    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         """Return number and name of each."""
         found = Shadow.objects.filter(disagreed__gt=0).select_related("task").order_by("-pk")[:_MOST_SHADOWS]
         return [(str(shadow.pk), str(shadow)) for shadow in found]

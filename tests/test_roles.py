@@ -154,7 +154,9 @@ def test_the_command_says_what_it_did() -> None:
     out = StringIO()
     call_command("sync_roles", stdout=out)
     total = sum(len(wanted) for wanted in roles.ROLES.values())
-    assert out.getvalue() == f"Agents, Labellers, Analysts, Editors, Approvers: {total} permissions given, 0 taken away.\n"
+    assert (
+        out.getvalue() == f"Agents, Labellers, Analysts, Editors, Approvers: {total} permissions given, 0 taken away.\n"
+    )
 
 
 def test_a_permission_that_nobody_knows_is_named_and_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:

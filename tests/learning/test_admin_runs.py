@@ -223,6 +223,12 @@ def test_options_that_differ_from_the_preset_stand_first(editor: Client, ready: 
     assert ("rank", "16") in [(row.name, row.value) for row in context["usual"]]
 
 
+def test_an_address_of_no_run_leads_back(editor: Client, toy_root: Path) -> None:
+    for number in ("x", "999"):
+        assert editor.get(f"/admin/learning/run/{number}/change/").status_code == 302
+    assert editor.get("/admin/learning/run/999/progress/").status_code == 404
+
+
 def test_a_run_leads_to_what_it_learnt_from(editor: Client, ready: Callable[..., Run]) -> None:
     base = ready()
     run = ready(base=base)

@@ -43,9 +43,9 @@ class RunStepsMixin(ConfirmedStepMixin):
     def get_actions_detail(self, request: HttpRequest, object_id: int) -> list[Any]:
         """Offer what the run can do now: nothing before it is ready, no shadow of what is at work."""
         assert isinstance(self, ModelAdmin)
-        run = Run.objects.filter(pk=object_id, status=Run.Status.READY).exclude(method=Run.Method.PRETRAIN).first()
+        run = self.get_object(request, str(object_id))
         offered = set()
-        if run is not None:
+        if run is not None and run.status == Run.Status.READY and run.method != Run.Method.PRETRAIN:
             at_work = Deployment.objects.filter(task=run.task_id, ended_at__isnull=True).first()
             is_shadow = Shadow.objects.filter(run=run, ended_at__isnull=True).exists()
             if at_work is None or at_work.run_id != run.pk:

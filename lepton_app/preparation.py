@@ -2,7 +2,8 @@
 
 1. tables are migrated, roles hold their permissions, static files and translations are in place;
 2. an empty database gets the starter content;
-3. the encoder is exported to ONNX, an intent classifier is trained and deployed, an index is built, where missing;
+3. the encoder is exported to ONNX, an intent classifier is trained and deployed, the sentiment model in the box is
+   deployed, an index is built, where missing;
 4. an administrator is made when there is no staff user.
 """
 
@@ -56,6 +57,7 @@ def prepare(steps: Steps) -> Administrator | None:
         _site()
         _export_encoder(steps)
         _train_intents(steps)
+        _deploy_sentiment(steps)
         _build_index(steps)
         return _administrator()
 
@@ -164,6 +166,24 @@ def _run_to_deploy(task: Task, step: Step) -> Run:
                 raise
             continue
         return run
+
+
+def _deploy_sentiment(steps: Steps) -> None:
+    from lepton_app.learning.errors import LearningError
+    from lepton_app.lib.artifacts import ArtifactError
+    from lepton_app.lib.encoder_export import ExportError
+    from monitoring.starter.model import deploy_starter_model, is_needed
+
+    if not is_needed():
+        return
+    with steps.step("Sentiment model") as step:
+        try:
+            deployed = deploy_starter_model(progress=step)
+        except (LearningError, ArtifactError, ExportError) as error:
+            raise PreparationError(f"The sentiment model could not be put to work: {error}") from error
+        if deployed is not None:
+            metrics = deployed.run.metrics
+            step.result = f"accuracy {metrics['accuracy']:.3f} on {metrics['holdout_rows']} held-out texts"
 
 
 def _build_index(steps: Steps) -> None:

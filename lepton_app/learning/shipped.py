@@ -112,7 +112,7 @@ def pack(
     smaller = truncated(load_file(adapter / ADAPTER_WEIGHTS), rank=rank)
     save_file({name: value.astype(np.float16) for name, value in smaller.items()}, folder / ADAPTER_WEIGHTS)
     # The path of the encoder on the machine that trained it is nobody's business.
-    about |= {"r": rank, "lora_alpha": scale * rank, "base_model_name_or_path": BASE_NAME, "inference_mode": True}
+    about |= {"r": rank, "lora_alpha": round(scale * rank), "base_model_name_or_path": BASE_NAME}
     _write_json(folder / ADAPTER_CONFIG, about)
     arrays = {
         "weight": head.weight.astype(np.float32),

@@ -209,8 +209,7 @@ On the validation part: {int8:.3f} with int8 weights, {fp32:.3f} with fp32; {pre
 ## Limits
 
 - English headlines of markets. Chinese is nearly invisible to this encoder: of a Chinese text it nearly always says
-  neutral (9 of 18 headlines right that were written to see). Label Chinese texts of your own and train on them before
-  you rely on it there.
+  neutral. Label Chinese texts of your own and train on them before you rely on it there.
 - It has learnt headlines of about 10 words. Of a long text only the first {max_length} tokens are read.
 - What is neutral is a matter of taste: most errors are between neutral and one of the others.
 - Sarcasm, questions and advice to buy or sell are weak points. It is no advice to trade.

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class Task(models.Model):
@@ -50,7 +51,7 @@ class Label(models.Model):
 class Split(models.TextChoices):
     """What a text is used for: it is learnt, it steers the learning, or it measures what was learnt."""
 
-    TRAIN = "train", _("Train")
+    TRAIN = "train", pgettext_lazy("split", "Train")
     VALIDATION = "validation", _("Validation")
     HOLDOUT = "holdout", _("Hold-out")
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.template.loader import render_to_string
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.translation import get_language, gettext, ngettext
+from django.utils.translation import get_language, gettext, ngettext, pgettext
 
 from lepton_app.learning.figures import Bin, Cell, ClassFigures, CurvePoint, HistoryPoint, Mistake, Report
 from lepton_app.learning.gate_words import percent
@@ -142,7 +142,7 @@ def about_rows(report: Report) -> list[tuple[str, str]]:
     """Return what was measured, as names and values."""
     names = {
         "task": gettext("Task"),
-        "run": gettext("Run"),
+        "run": pgettext("training", "Run"),
         "method": gettext("Method"),
         "snapshot": gettext("Snapshot"),
         "training_rows": gettext("Texts learnt"),
@@ -391,7 +391,7 @@ def loss_series(points: Sequence[HistoryPoint]) -> list[charts.Series]:
 
 def loss_chart(points: Sequence[HistoryPoint]) -> SafeString:
     """Draw the loss of the training, and of the validation where it was measured, step by step."""
-    return charts.lines(loss_series(points), title=gettext("Loss by step"), x_name=gettext("step"))
+    return charts.lines(loss_series(points), title=gettext("Loss by step"), x_name=pgettext("training", "step"))
 
 
 def validation_chart(points: Sequence[HistoryPoint]) -> SafeString:
@@ -400,7 +400,7 @@ def validation_chart(points: Sequence[HistoryPoint]) -> SafeString:
     return charts.lines(
         [charts.Series(gettext("validation accuracy"), measured)],
         title=gettext("Validation accuracy by step"),
-        x_name=gettext("step"),
+        x_name=pgettext("training", "step"),
         y_format=charts.share,
     )
 

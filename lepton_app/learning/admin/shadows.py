@@ -63,7 +63,9 @@ class ShadowAdmin(ReadOnlyAdmin):
     @display(description=_("state"), label={"now": "success", "ended": "info"})
     def state(self, shadow: Shadow) -> tuple[str, str]:
         """Return whether it runs now, as a badge."""
-        return ("now", gettext("runs")) if shadow.ended_at is None else ("ended", pgettext("shadow", "ended"))
+        return (
+            ("now", pgettext("shadow", "runs")) if shadow.ended_at is None else ("ended", pgettext("shadow", "ended"))
+        )
 
     @display(description=_("agreement"), ordering="share")
     def agreement(self, shadow: Shadow) -> str:

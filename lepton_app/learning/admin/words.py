@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 # One sentence for each method: when to take it.
 METHODS: dict[str, Promise] = {
@@ -22,14 +23,14 @@ METHODS: dict[str, Promise] = {
 _TUNING = ("contrastive", "lora", "adalora", "ia3", "prompt", "full", "pretrain")
 _LABELLED = ("contrastive", "lora", "adalora", "ia3", "prompt", "full")
 GROUPS: tuple[tuple[Promise, tuple[str, ...], tuple[str, ...]], ...] = (
-    (_("General"), ("head", *_TUNING), ("seed",)),
+    (pgettext_lazy("training", "General"), ("head", *_TUNING), ("seed",)),
     (
         _("The head"),
         ("head", *_LABELLED),
         ("ngram_weight", "inverse_regularisation", "false_refusals"),
     ),
     (
-        _("Learning"),
+        pgettext_lazy("training", "Learning"),
         _TUNING,
         (
             *("encoder", "learning_rate", "batch_size", "epochs", "optimiser", "weight_decay", "warm_up"),

@@ -91,7 +91,10 @@ class TrainingConfig(BaseModel):
         1.0, ge=0, le=10, description="How much character n-grams count beside the encoder, times the usual weight."
     )
     inverse_regularisation: float = Field(
-        20.0, gt=0, le=10_000, description="C of the final linear head: higher fits the training texts closer."
+        20.0,
+        ge=0,
+        le=10_000,
+        description="C of the final linear head: higher fits closer; 0 takes what does best on the validation texts.",
     )
     false_refusals: float = Field(
         0.05, gt=0, lt=0.5, description="Share of genuine texts that the out-of-scope threshold may turn away."
@@ -133,11 +136,11 @@ _PRESETS: dict[Method, dict[str, Any]] = {
         "label_smoothing": 0.0,
         "ngram_weight": 0.5,
     },
-    "lora": {},
-    "adalora": {"epochs": 6, "rank": 8, "initial_rank": 12, "learning_rate": 1e-3},
-    "ia3": {"epochs": 8, "learning_rate": 5e-3},
-    "prompt": {"epochs": 8, "learning_rate": 5e-3, "prompt_tokens": 16},
-    "full": {"epochs": 3, "learning_rate": 5e-5, "head_learning_rate": 2e-3},
+    "lora": {"inverse_regularisation": 0},
+    "adalora": {"epochs": 6, "rank": 8, "initial_rank": 12, "learning_rate": 1e-3, "inverse_regularisation": 0},
+    "ia3": {"epochs": 8, "learning_rate": 5e-3, "inverse_regularisation": 0},
+    "prompt": {"epochs": 8, "learning_rate": 5e-3, "prompt_tokens": 16, "inverse_regularisation": 0},
+    "full": {"epochs": 3, "learning_rate": 5e-5, "head_learning_rate": 2e-3, "inverse_regularisation": 0},
     "pretrain": {"epochs": 3, "learning_rate": 5e-4, "label_smoothing": 0.0},
 }
 

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 
 # Comparing int8 with fp32 needs no more texts than this to fit on.
 MOST_COMPARED = 4000
+# The C of the final head, and what is tried where it is left open and validation texts can tell.
+USUAL_REGULARISATION = 20.0
+REGULARISATIONS = (20.0, 5.0, 1.0)
+LEAST_TO_CHOOSE = 100
 # A label that many texts stand under gains nothing from its name.
 MOST_TEXTS_FOR_NAMES = 50
 
@@ -231,22 +235,33 @@ def fit_on_tuned(
     reporter.stage(f"Encoding {len(everything) + len(outside)} texts with the tuned encoder")
     rows = encoder.encode([*everything.texts, *outside])
     reporter.stage(f"Fitting the serving head on {len(everything)} texts")
-    classifier = fit_linear(
-        everything.texts,
-        everything.labels,
-        rows[: len(everything)],
-        encoder_version=encoder.version,
-        config=linear_config(config),
-        unseen=np.arange(len(everything)) >= len(part),
-        out_of_scope=(outside, rows[len(everything) :]),
-    )
+    settled = linear_config(config)
+    is_open = not config.inverse_regularisation and len(dataset.validation) >= LEAST_TO_CHOOSE
+    # A tuned encoder leaves little to learn where labels are few, and a close fit then learns its mistakes.
+    candidates = REGULARISATIONS if is_open else (settled.inverse_regularisation,)
+    fitted = [
+        fit_linear(
+            everything.texts,
+            everything.labels,
+            rows[: len(everything)],
+            encoder_version=encoder.version,
+            config=replace(settled, inverse_regularisation=candidate),
+            unseen=np.arange(len(everything)) >= len(part),
+            out_of_scope=(outside, rows[len(everything) :]),
+        )
+        for candidate in candidates
+    ]
+    classifier = max(fitted, key=lambda one: one.meta.get("held_out_accuracy") or 0.0)  # the first of equals
     return classifier, _said_of(classifier)
 
 
 def _said_of(classifier: LinearClassifier) -> dict[str, Any]:
     """Return what a fitted classifier reports: its temperature, and its accuracy on what was held out of the fit."""
     accuracy = classifier.meta.get("held_out_accuracy")
-    said: dict[str, Any] = {"temperature": round(classifier.temperature, 4)}
+    said: dict[str, Any] = {
+        "temperature": round(classifier.temperature, 4),
+        "inverse_regularisation": classifier.meta["inverse_regularisation"],
+    }
     return said if accuracy is None else {**said, "validation_accuracy": round(float(accuracy), 4)}
 
 
@@ -260,7 +275,7 @@ def linear_config(config: TrainingConfig) -> LinearConfig:
     usual = Weights()
     weights = replace(usual, ngrams=usual.ngrams * config.ngram_weight, ngrams_zh=usual.ngrams_zh * config.ngram_weight)
     return LinearConfig(
-        inverse_regularisation=config.inverse_regularisation,
+        inverse_regularisation=config.inverse_regularisation or USUAL_REGULARISATION,
         weights=weights,
         false_refusals=config.false_refusals,
         seed=config.seed,

@@ -93,7 +93,9 @@ OPTIONS: dict[str, Promise] = {
     "layers": _("Layers the tuned encoder keeps, distilled; 0 keeps all."),
     "distil_epochs": _("Passes of distillation after layers were dropped."),
     "ngram_weight": _("How much character n-grams count beside the encoder, times the usual weight."),
-    "inverse_regularisation": _("C of the final linear head: higher fits the training texts closer."),
+    "inverse_regularisation": _(
+        "C of the final linear head: higher fits closer; 0 takes what does best on the validation texts."
+    ),
     "false_refusals": _("Share of genuine texts that the out-of-scope threshold may turn away."),
     "replay": _("Share of old texts learnt again when a run starts from an earlier one."),
 }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lepton_app.learning import training
 from lepton_app.learning.config import TrainingConfig, configured
-from lepton_app.learning.datasets import Dataset
+from lepton_app.learning.datasets import Dataset, Part
 from lepton_app.learning.model import load_model
 from lepton_app.learning.training import Trained, train
 from lepton_app.lib import artifacts
@@ -140,3 +142,28 @@ def test_layers_can_be_dropped(tiny_encoder: Path, dataset: Dataset, tmp_path: P
     sizes = [artifacts.peek(path).files["model.onnx"]["bytes"] for path in (whole.encoder, half.encoder)]
     assert sizes[1] < 0.8 * sizes[0]
     assert half.figures["fp32_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(("rows", "tried"), [(120, [20.0, 5.0, 1.0]), (99, [20.0])])
+def test_the_heads_regularisation_is_chosen_on_validation_texts(
+    rows: int, tried: list[float], tiny_encoder: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validation = part_of("card", "money", "login", number=40, start=1)
+    chosen = replace(dataset, validation=Part(validation.texts[:rows], validation.labels[:rows]))
+    asked: list[float] = []
+    real = training.fit_linear
+
+    def fit(*args: Any, **kwargs: Any) -> Any:
+        fitted = real(*args, **kwargs)
+        if kwargs["encoder_version"] == "draft":  # fitted to compare precisions
+            return fitted
+        asked.append(kwargs["config"].inverse_regularisation)
+        accuracy = {20.0: 0.8, 5.0: 0.9, 1.0: 0.9}[asked[-1]]
+        return replace(fitted, meta={**fitted.meta, "held_out_accuracy": accuracy})
+
+    monkeypatch.setattr(training, "fit_linear", fit)
+    found, _ = trained_with("lora", tiny_encoder, chosen, tmp_path, epochs=1)
+    assert asked == tried
+    assert found.figures["inverse_regularisation"] == tried[min(1, len(tried) - 1)]
+    with_its_own, _ = trained_with("lora", tiny_encoder, chosen, tmp_path / "own", epochs=1, inverse_regularisation=5)
+    assert with_its_own.figures["inverse_regularisation"] == 5

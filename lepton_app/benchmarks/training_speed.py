@@ -119,7 +119,8 @@ def _trainer(pairs: list[tuple[str, str]], config: TrainingConfig, steps: int) -
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     from lepton_app.learning.tuning import adapters
-    from lepton_app.learning.tuning.encoders import load_encoder, quiet
+    from lepton_app.learning.tuning.encoders import load_encoder
+    from lepton_app.lib.encoder_export import quiet
 
     encoder = load_encoder(settings.LEPTON_ENCODER or None, max_length=TRAINER_TOKENS, dropout=config.dropout)
     labels = sorted({label for _, label in pairs})

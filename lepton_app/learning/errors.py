@@ -85,6 +85,18 @@ class GateRefused(LearningError):
     code = "gate_refused"
 
 
+class UnreadableEncoder(LearningError):
+    """The encoder to start from cannot be tuned here."""
+
+    code = "unreadable_encoder"
+
+
+class TrainingDiverged(LearningError):
+    """The loss is no number any more."""
+
+    code = "training_diverged"
+
+
 class BaseUnusable(LearningError):
     """The run to start from has no adapter or encoder that fits this configuration."""
 

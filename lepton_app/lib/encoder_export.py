@@ -229,7 +229,7 @@ class _Reference:
         from sentence_transformers import SentenceTransformer
 
         try:
-            with _quiet():
+            with quiet():
                 self._model = SentenceTransformer(
                     str(folder), device="cpu", model_kwargs={"attn_implementation": "eager"}
                 )
@@ -248,12 +248,12 @@ class _Reference:
 
     def count_tokens(self, text: str) -> int:
         """Return the tokens of a text, both markers included, cut at ``max_length``."""
-        with _quiet():  # a text that is longer than the model reads is what is asked about here
+        with quiet():  # a text that is longer than the model reads is what is asked about here
             return min(self.max_length, len(self._model.tokenizer(text)["input_ids"]))
 
     def encode(self, texts: Sequence[str]) -> Rows:
         """Return torch's rows, all texts in one batch: ``(n, d) float32, unit rows``."""
-        with _quiet():
+        with quiet():
             rows = self._model.encode(
                 list(texts), batch_size=len(texts), normalize_embeddings=True, show_progress_bar=False
             )
@@ -292,7 +292,7 @@ class _Reference:
         mask = torch.ones_like(ids)
         mask[1, 5:] = 0
         free = {0: "batch", 1: "tokens"}
-        with _quiet(), torch.inference_mode():
+        with quiet(), torch.inference_mode():
             torch.onnx.export(
                 Pooled().eval(),
                 (ids, mask),
@@ -383,7 +383,7 @@ def _quantise_best(
 def _quantise(draft: Path, *, reduce_range: bool) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _quiet():
+    with quiet():
         quantize_dynamic(
             draft / MODEL_FILES["fp32"],
             draft / MODEL_FILES["int8"],
@@ -412,8 +412,8 @@ def _cosines(expected: Rows, rows: Rows) -> NDArray[np.float64]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what torch, transformers and the quantiser say about deprecations and progress bars."""
+def quiet() -> Iterator[None]:
+    """Silence torch, transformers and the quantiser on deprecations, long texts, unused layers and progress."""
     from transformers.utils import logging as untyped_logging
 
     transformers_logging: Any = untyped_logging

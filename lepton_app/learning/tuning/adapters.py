@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from lepton_app.learning.config import TrainingConfig
 from lepton_app.learning.errors import BaseUnusable
-from lepton_app.learning.tuning.encoders import TorchEncoder, quiet
+from lepton_app.learning.tuning.encoders import TorchEncoder
+from lepton_app.lib.encoder_export import quiet
 
 ADAPTER_FOLDER = "adapter"
 _CONFIG, _WEIGHTS, _FULL = "adapter_config.json", "adapter_model.safetensors", "weights.safetensors"

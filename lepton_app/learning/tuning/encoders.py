@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lepton_app.lib.encoder_export import encoder_name, source_folder
+from lepton_app.learning.errors import UnreadableEncoder
+from lepton_app.lib.encoder_export import encoder_name, quiet, source_folder
 
 Rows = NDArray[np.float32]
 Tokens = list[list[int]]
 _POOLINGS = ("mean", "cls")
-
-
-class UnreadableEncoder(Exception):
-    """The folder holds no encoder that can be tuned here."""
-
-    code = "unreadable_encoder"
 
 
 @dataclass
@@ -131,7 +123,10 @@ def load_encoder(
             transformer = AutoModel.from_pretrained(folder, config=config, attn_implementation="sdpa")
             tokeniser = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
-        raise UnreadableEncoder(f"{folder} holds no encoder that transformers can read: {error}") from error
+        raise UnreadableEncoder(
+            f"{folder} holds no encoder that transformers can read ({error}). Name a folder in the format of "
+            "sentence-transformers, or leave the option encoder empty."
+        ) from error
     pooling = _pooling(folder)
     positions = int(getattr(transformer.config, "max_position_embeddings", max_length))
     encoder = TorchEncoder(
@@ -155,26 +150,7 @@ def _pooling(folder: Path) -> str:
     modes = [{"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}.get(mode, mode) for mode in modes]
     if len(modes) != 1 or modes[0] not in _POOLINGS:
         raise UnreadableEncoder(
-            f"The encoder in {folder} pools by {', '.join(modes) or 'nothing'}; mean and cls are known."
+            f"The encoder in {folder} pools by {', '.join(modes) or 'nothing'}; mean and cls are known. "
+            "Choose another encoder."
         )
     return modes[0]
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what transformers says of progress, of long texts and of layers that it does not use."""
-    from transformers.utils import logging as untyped_logging
-
-    transformers_logging: Any = untyped_logging
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)
-        if bars:
-            transformers_logging.enable_progress_bar()

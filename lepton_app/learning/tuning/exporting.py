@@ -21,8 +21,8 @@ from lepton_app.learning.classifier import LinearClassifier
 from lepton_app.learning.datasets import Part, Reporter
 from lepton_app.learning.model import SERVED_PRECISION
 from lepton_app.learning.tuning.adapters import ADAPTER_FOLDER, Adapted
-from lepton_app.learning.tuning.encoders import Rows, TorchEncoder, quiet
-from lepton_app.lib.encoder_export import Tuned, export_encoder
+from lepton_app.learning.tuning.encoders import Rows, TorchEncoder
+from lepton_app.lib.encoder_export import Tuned, export_encoder, quiet
 from lepton_app.lib.text_runtime import BATCH_TOKENS, Model, Precision, plan_batches
 
 MOST_LOST = 0.003  # of accuracy, int8 against fp32

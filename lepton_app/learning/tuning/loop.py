@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from lepton_app.learning.config import TrainingConfig
 from lepton_app.learning.datasets import Point, Reporter
+from lepton_app.learning.errors import TrainingDiverged
 from lepton_app.learning.tuning import batches, losses
 from lepton_app.learning.tuning.adapters import Adapted
 from lepton_app.learning.tuning.encoders import Tokens, padded
@@ -115,7 +116,7 @@ class _Loop:
             rate = self._set_rates(step)
             loss = self._step(self.plan.batch(step), step)
             if not math.isfinite(loss):
-                raise FloatingPointError(
+                raise TrainingDiverged(
                     f"The loss is no longer a number at step {step + 1}; lower learning_rate or use precision=fp32."
                 )
             lost, counted = lost + loss, counted + 1

@@ -12,6 +12,7 @@ from torch import nn
 
 from lepton_app.learning.config import TrainingConfig, configured
 from lepton_app.learning.datasets import Dataset, Part, Point
+from lepton_app.learning.errors import TrainingDiverged
 from lepton_app.learning.tuning import adapters, loop
 from lepton_app.learning.tuning.encoders import TorchEncoder, load_encoder
 from tests.learning.tuning.conftest import Listener
@@ -155,6 +156,6 @@ def test_the_same_seed_gives_the_same_weights(tiny_encoder: Path, dataset: Datas
 def test_a_tuning_without_numbers_left_says_so(tiny_encoder: Path, dataset: Dataset, tmp_path: Path) -> None:
     bench = Bench(tiny_encoder, dataset)
     bench.head.weight.data[0, 0] = float("inf")
-    with pytest.raises(FloatingPointError, match="at step 1; lower learning_rate or use precision=fp32"):
+    with pytest.raises(TrainingDiverged, match="at step 1; lower learning_rate or use precision=fp32"):
         bench.tune(tmp_path)
     assert not (tmp_path / "checkpoint.safetensors").exists()

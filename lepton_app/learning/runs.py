@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -30,16 +30,13 @@ from lepton_app.learning import bases, claims, measuring, snapshots, workspaces
 from lepton_app.learning.claims import Claim
 from lepton_app.learning.classifier import CLASSIFIER_FORMAT_VERSION
 from lepton_app.learning.config import TrainingConfig, configured
-from lepton_app.learning.errors import LearningError, NothingNew, RunCancelled, RunEnded, RunLost
+from lepton_app.learning.errors import BadConfiguration, LearningError, NothingNew, RunCancelled, RunEnded, RunLost
 from lepton_app.learning.models import Run, Snapshot, Task
 from lepton_app.learning.progress import RowReporter
 from lepton_app.learning.trackers import Tracker, trackers_of
 from lepton_app.lib import artifacts
 from lepton_app.lib.encoder_export import source_key
 from lepton_app.lib.encoding import EncoderMissing, encoder_service
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +62,11 @@ def request_run(
     when a run that waits, works or is ready learns the same from the same; nothing is queued then.
     """
     changes = dict(changes or {})
+    if changes.get("encoder") and requested_by is not None and not requested_by.is_superuser:
+        # The worker reads any folder and fetches any address that this option names.
+        raise BadConfiguration(
+            gettext("encoder: only an administrator names another encoder, for the worker reads it. Leave it empty.")
+        )
     config = configured(method, bases.inherited(base, method, changes) if base is not None else changes)
     if base is not None:
         bases.check(task, config, base)

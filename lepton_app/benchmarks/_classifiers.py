@@ -32,6 +32,8 @@ from lepton_app.lib.text_runtime import Precision, Rows, TextEncoder
 
 Progress = Callable[[str], None]
 VALIDATION_PARTS = 10
+# More texts than this place a temperature and a threshold no better, and are missed in training.
+ENOUGH_VALIDATION = 500
 # With fewer texts of a label a tenth of them is sorely missed in training, and says next to nothing.
 LEAST_TEXTS_PER_LABEL = 20
 LATENCY_TEXTS = 200
@@ -190,10 +192,15 @@ def _fitted(part: Part, config: TrainingConfig, encoded: Encoded, figures: dict[
 
 
 def _with_validation(part: Part, *, seed: int) -> Dataset:
-    """Give a tenth of the texts, stratified, to validation where labels have texts enough."""
+    """Give a tenth of the texts, about 500 at most, to validation, stratified, where labels have texts enough."""
     if len(part) < LEAST_TEXTS_PER_LABEL * len(set(part.labels)):
         return Dataset(part)
-    held = stratified_folds(part.texts, part.labels, folds=VALIDATION_PARTS, seed=seed) == 0
+    held = (
+        stratified_folds(
+            part.texts, part.labels, folds=max(VALIDATION_PARTS, len(part) // ENOUGH_VALIDATION), seed=seed
+        )
+        == 0
+    )
     sides = [
         Part(
             tuple(text for text, out in zip(part.texts, held, strict=True) if out == side),
